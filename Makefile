@@ -1,0 +1,55 @@
+# Everything people do with this checkout. `make` alone lists it.
+PYTHON ?= python3
+DEMO_ARGS ?=
+DATA ?=
+export WARDSTREAM_HOME ?= $(CURDIR)/.wardstream
+
+.PHONY: help demo test lint types unit integration format bench lock train clean
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
+
+define install
+	@test -x $(1)/bin/python || { echo "==> making the environment $(1)"; $(PYTHON) -m venv $(1); }
+	@cmp -s requirements/$(2).lock $(1)/installed.lock || { \
+	  echo "==> installing requirements/$(2).lock into $(1)"; \
+	  $(1)/bin/python -m pip install --disable-pip-version-check --require-hashes --no-deps --progress-bar on -r requirements/$(2).lock && \
+	  cp requirements/$(2).lock $(1)/installed.lock; }
+endef
+
+.venv: requirements/runtime.lock
+	$(call install,.venv,runtime)
+	@touch .venv
+
+.venv-triton: requirements/triton.lock
+	$(call install,.venv-triton,triton)
+	@touch .venv-triton
+
+.venv-dev: requirements/dev.lock
+	$(call install,.venv-dev,dev)
+	@touch .venv-dev
+
+demo: .venv .venv-triton  ## Set up and run the main job; DATA=PATH replays a data set, DEMO_ARGS='--once --report FILE' runs without a person
+	./wardstream demo $(if $(DATA),--data $(DATA)) $(DEMO_ARGS)
+
+test: .venv-dev .venv-triton lint types  ## Set up and pass lint, types and all tests
+	.venv-dev/bin/python -m pytest -q
+
+lint: .venv-dev  ## Style
+	.venv-dev/bin/ruff check .
+	.venv-dev/bin/ruff format --check .
+
+types: .venv-dev  ## Types
+	.venv-dev/bin/mypy
+
+unit: .venv-dev  ## The tests that start nothing
+	.venv-dev/bin/python -m pytest -q tests/unit
+
+integration: .venv-dev .venv-triton  ## The tests against real Kafka, Triton and peers
+	.venv-dev/bin/python -m pytest -q tests/contract tests/integration tests/e2e
+
+format: .venv-dev  ## Rewrite the sources in the house style
+	.venv-dev/bin/ruff check --fix . && .venv-dev/bin/ruff format .
+
+clean:  ## Remove environments, caches and local state
+	rm -rf .venv .venv-dev .venv-triton .wardstream .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,76 @@
+"""Every reason for which something is refused or set aside, in one place.
+
+A reason is a stable machine-readable code: it appears on topics, in metrics and in documents, never with
+any content of the message (no PHI).
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class RejectReason(StrEnum):
+    """Why a whole message became a dead letter."""
+
+    EMPTY = "empty"  # no bytes, or white space alone
+    TOO_LARGE = "too_large"
+    UNDECODABLE_TEXT = "undecodable_text"  # bytes do not fit the declared character set
+    UNKNOWN_CHARSET = "unknown_charset"  # MSH-18 names a set we do not have
+    NOT_HL7 = "not_hl7"  # does not begin with MSH and its delimiters
+    NOT_JSON = "not_json"
+    NOT_FHIR = "not_fhir"  # JSON, but no resourceType that we can read
+    NOT_DICOM = "not_dicom"
+    MALFORMED = "malformed"  # a structure that its standard forbids and that we cannot read around
+    MISSING_CONTROL_ID = "missing_control_id"  # MSH-10
+    MISSING_MESSAGE_TYPE = "missing_message_type"  # MSH-9
+    MISSING_PATIENT = "missing_patient"  # no identifier to key the record by
+    MISSING_MERGE_PATIENT = "missing_merge_patient"  # MRG-1 / the superseded identifier
+    UNRESOLVED_REFERENCE = "unresolved_reference"  # a FHIR reference that leads nowhere in its bundle
+    BAD_TIMESTAMP = "bad_timestamp"
+    FUTURE_TIMESTAMP = "future_timestamp"  # more than a day after it was received
+    OBJECT_MISSING = "object_missing"  # the DICOM object is not in the object store
+    OBJECT_CORRUPT = "object_corrupt"  # its SHA-256 differs from the event's
+    UNREADABLE_PIXELS = "unreadable_pixels"
+    SCHEMA_VIOLATION = "schema_violation"  # an event on an internal topic does not fit its schema
+    STEP_FAILED = "step_failed"  # a defect of ours: the step raised
+
+
+class FilterReason(StrEnum):
+    """Why an understood message, or a part of one, does not reach the record."""
+
+    UNSUPPORTED_MESSAGE_TYPE = "unsupported_message_type"  # e.g. SIU, BAR, DFT
+    UNSUPPORTED_RESOURCE = "unsupported_resource"  # e.g. FHIR Claim
+    UNSUPPORTED_SEGMENT = "unsupported_segment"
+    UNSUPPORTED_VALUE_TYPE = "unsupported_value_type"  # OBX-2 that carries nothing we can use
+    UNSUPPORTED_MODALITY = "unsupported_modality"  # e.g. DICOM SR, US
+    ACCOUNT_NOT_PATIENT = "account_not_patient"  # A35, A36, A41...: merges of accounts or visits alone
+    NO_CLINICAL_CONTENT = "no_clinical_content"
+    NO_VALUE = "no_value"
+    NO_CODE = "no_code"
+    NO_TIME = "no_time"
+    NOT_A_NUMBER = "not_a_number"  # NM that is not one
+    UNKNOWN_UNIT = "unknown_unit"
+    INCOMPATIBLE_UNIT = "incompatible_unit"
+    IMPLAUSIBLE_VALUE = "implausible_value"  # outside what is physically possible for the code
+    BAD_ITEM_TIMESTAMP = "bad_item_timestamp"
+    FUTURE_ITEM_TIMESTAMP = "future_item_timestamp"
+    OTHER_PATIENT = "other_patient"  # part of the message is about somebody else (e.g. a specimen donor)
+    NO_PATIENT_REFERENCE = "no_patient_reference"  # a resource without subject: Practitioner, Organization
+    NO_PIXELS = "no_pixels"
+    TEST_OR_TRAINING = "test_or_training"  # MSH-11 D or T where the site refuses them
+    OLDER_THAN_HORIZON = "older_than_horizon"
+
+
+class Filtered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of a message that was set aside: why, and where (`OBX[3]-5`, `entry[7]`), never what it said."""
+
+    reason: FilterReason
+    where: str = ""
+
+
+class Rejected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A message that cannot be read: why, where, and how the sender can mend it. Never any of its content."""
+
+    reason: RejectReason
+    where: str = ""
+    hint: str = ""

@@ -1,0 +1,19 @@
+"""What reading one source message gives."""
+
+import msgspec
+
+from services.domain.events import ClinicalEvent
+from services.domain.reasons import Filtered
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """A message that was understood: its events (one per patient it speaks of), and the parts set aside.
+
+    With no events, `filtered` says why and holds at least one reason: nothing vanishes.
+    """
+
+    format: str
+    type: str
+    message_id: str  # digest of the control id / resource id / SOP instance UID and its sender
+    events: tuple[ClinicalEvent, ...] = ()
+    filtered: tuple[Filtered, ...] = ()
