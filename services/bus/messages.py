@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from services.bus.topics import Topic
+from services.bus.topics import DEAD_LETTERS, Topic
+from services.domain.reasons import Rejected
 
 RECEIVED_AT = "ws-received-at"
 """Header: epoch milliseconds at which the raw message was acknowledged; carried on to every output for latency."""
@@ -64,3 +65,32 @@ class FilteredMessage(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     message_id: str
     reasons: list[str]
+
+
+_ENCODER = msgspec.json.Encoder(order="deterministic")
+
+
+def carried(message: Message) -> dict[str, bytes]:
+    """The headers that every output of this message carries on: when it was received, and its trace."""
+    received = message.headers.get(RECEIVED_AT) or str(message.timestamp_ms).encode()
+    headers = {RECEIVED_AT: received}
+    if trace := message.headers.get(TRACEPARENT):
+        headers[TRACEPARENT] = trace
+    return headers
+
+
+def dead_letter(message: Message, rejected: Rejected, step: str) -> Output:
+    """The dead letter of a message: the same message and reason always give the same bytes."""
+    letter = DeadLetter(
+        origin=Origin(message.topic, message.partition, message.offset),
+        reason=rejected.reason,
+        where=rejected.where,
+        hint=rejected.hint,
+        step=step,
+        value=message.value,
+        key=message.key,
+        headers=message.headers,
+        failed_at=message.timestamp_ms,
+    )
+    key = message.key.decode("ascii", "replace") if message.key else None
+    return Output(DEAD_LETTERS, key, _ENCODER.encode(letter), carried(message))

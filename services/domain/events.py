@@ -214,6 +214,12 @@ class Embedding(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="embedd
     findings: dict[str, float] = {}  # e.g. {"pneumonia": 0.31}
 
 
+class Transfer(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="transfer"):
+    """The whole record of a superseded patient, on its way to the surviving key (made by assemble alone)."""
+
+    record: msgspec.Raw  # a PatientRecord
+
+
 class Merge(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="merge"):
     """The event's patient is superseded by `into` (A18/A34/A40 MRG-1 -> PID-3, FHIR Patient.link replaced-by)."""
 
@@ -232,6 +238,7 @@ AnyFact = (
     | Order
     | Embedding
     | Merge
+    | Transfer
 )
 
 
