@@ -21,7 +21,7 @@ from typing import Self
 import tritonclient.grpc as grpc_client
 
 from services.local import triton_repository
-from services.score.probe import check_probe, echo_name, probe_inputs
+from services.inference.probe import check_probe, echo_name, probe_inputs
 
 START_TIMEOUT_S = 60.0  # 2 s is usual; a busy 2-core machine loading several models needs more
 STOP_TIMEOUT_S = 8.0  # SIGTERM drains requests in flight (exit time-out 5 s), then SIGKILL
