@@ -1,0 +1,144 @@
+"""Clinical combinations of the series: the `derived` input.
+
+Each is computed from the last results alone (whatever their age; the model sees the ages beside them) or, for
+the counts, from how much was measured. The point scores are partial on purpose: what was never measured adds
+no points, and `sofa_known` says of how many parts the sum is made. Sources: SOFA (Vincent et al., Intensive
+Care Med 1996), qSOFA (Singer et al., JAMA 2016), SIRS (Bone et al., Chest 1992), NEWS2 (RCP 2017), and the
+derived features that the winners of CinC 2019 describe (Morrill et al. 2019).
+"""
+
+from bisect import bisect_right
+from math import isnan, nan
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.domain.features.series import STATISTIC
+from services.domain.features.variables import INDEX, LABS, VITALS
+
+DERIVED: tuple[str, ...] = (
+    "shock_index",  # HR / SBP
+    "age_shock_index",
+    "pulse_pressure",  # mm[Hg]
+    "map_estimated",  # DBP + (SBP - DBP) / 3, mm[Hg]
+    "pf_ratio",  # PaO2 / FiO2, mm[Hg]
+    "sf_ratio",  # SpO2 / FiO2
+    "bun_creatinine",
+    "hr_per_degree",  # HR / (temperature - 30)
+    "sofa_respiration",
+    "sofa_coagulation",
+    "sofa_liver",
+    "sofa_cardiovascular",
+    "sofa_cns",
+    "sofa_renal",
+    "sofa_partial",
+    "sofa_known",
+    "qsofa_partial",
+    "sirs",
+    "news2_partial",
+    "vitals_fresh",  # vital signs measured within the last hour
+    "labs_fresh_6h",  # laboratory variables measured within 6 h
+    "labs_fresh_24h",
+    "labs_ever",
+    "hours_since_lab",
+    "lab_hours_24h",  # sum over laboratory variables of hours with a result
+)
+
+_VITAL_ROWS = [INDEX[name] for name in VITALS]
+_LABS = slice(INDEX[LABS[0]], INDEX[LABS[-1]] + 1)
+_READ = (
+    "heart_rate spo2 temperature sbp map dbp resp_rate gcs fio2 paco2 pao2 bun creatinine bilirubin_total wbc platelets"
+).split()
+_READ_ROWS = [INDEX[name] for name in _READ]
+
+
+def _ratio(a: float, b: float) -> float:
+    return a / b if b > 0 else nan
+
+
+def _points(value: float, bounds: tuple[float, ...], points: tuple[int, ...]) -> float:
+    """points[i] of the interval (bounds[i-1], bounds[i]] that `value` lies in; NaN when not measured."""
+    return nan if isnan(value) else points[bisect_right(bounds, value)]
+
+
+def _down(value: float, *cuts: float) -> float:
+    """One point more for each cut that the value lies below."""
+    return nan if isnan(value) else float(sum(value < c for c in cuts))
+
+
+def _up(value: float, *cuts: float) -> float:
+    """One point more for each cut that the value reaches."""
+    return nan if isnan(value) else float(sum(value >= c for c in cuts))
+
+
+def _sum(parts: list[float]) -> float:
+    return float(sum(p for p in parts if p == p))
+
+
+def _news2(v: dict[str, float]) -> float:
+    """NEWS2 without consciousness and oxygen delivery, SpO2 scale 1 (RCP 2017, chart 1); half-open at next step."""
+    return _sum(
+        [
+            _points(v["resp_rate"], (9, 12, 21, 25), (3, 1, 0, 2, 3)),
+            _points(v["spo2"], (92, 94, 96), (3, 2, 1, 0)),
+            _points(v["sbp"], (91, 101, 111, 220), (3, 2, 1, 0, 3)),
+            _points(v["heart_rate"], (41, 51, 91, 111, 131), (3, 1, 0, 1, 2, 3)),
+            _points(v["temperature"], (35.1, 36.1, 38.1, 39.1), (3, 1, 0, 1, 2)),
+        ]
+    )
+
+
+def _sirs(v: dict[str, float]) -> float:
+    temperature, wbc = v["temperature"], v["wbc"]
+    return _sum(
+        [
+            float(temperature > 38 or temperature < 36),
+            float(v["heart_rate"] > 90),
+            float(v["resp_rate"] > 20 or v["paco2"] < 32),
+            float(wbc > 12 or wbc < 4),
+        ]
+    )
+
+
+def derived(series: NDArray[np.float32], age_years: float) -> NDArray[np.float32]:
+    """float32 [len(DERIVED)] from the `series` input [variables, statistics] and the patient's age; NaN = unknown."""
+    v = dict(zip(_READ, series[_READ_ROWS, 0].tolist(), strict=True))
+    since = series[:, STATISTIC["hours_since"]]
+    labs = since[_LABS]
+    fio2 = v["fio2"] / 100.0
+    pf, sf = _ratio(v["pao2"], fio2), _ratio(v["spo2"], fio2)
+    estimated = v["dbp"] + (v["sbp"] - v["dbp"]) / 3
+    mean_pressure = v["map"] if v["map"] == v["map"] else estimated
+    shock = _ratio(v["heart_rate"], v["sbp"])
+    sofa = [
+        _down(pf, 400, 300, 200, 100),
+        _down(v["platelets"], 150, 100, 50, 20),
+        _up(v["bilirubin_total"], 1.2, 2.0, 6.0, 12.0),
+        _down(mean_pressure, 70),
+        _down(v["gcs"], 15, 13, 10, 6),
+        _up(v["creatinine"], 1.2, 2.0, 3.5, 5.0),
+    ]
+    with np.errstate(invalid="ignore"):
+        values = [
+            shock,
+            shock * age_years,
+            v["sbp"] - v["dbp"],
+            estimated,
+            pf,
+            sf,
+            _ratio(v["bun"], v["creatinine"]),
+            _ratio(v["heart_rate"], v["temperature"] - 30),
+            *sofa,
+            _sum(sofa),
+            float(sum(p == p for p in sofa)),
+            _sum([float(v["resp_rate"] >= 22), float(v["sbp"] <= 100), float(v["gcs"] < 15)]),
+            _sirs(v),
+            _news2(v),
+            float((since[_VITAL_ROWS] < 1).sum()),
+            float((labs < 6).sum()),
+            float((labs < 24).sum()),
+            float((labs == labs).sum()),
+            float(np.fmin.reduce(labs)),
+            float(series[_LABS, STATISTIC["hours_with_24h"]].sum()),
+        ]
+    return np.array(values, np.float32)
