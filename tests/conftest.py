@@ -10,3 +10,5 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 settings.register_profile("ci", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ci")
+
+pytest_plugins = ["tests.kafka_fixture"]

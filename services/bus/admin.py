@@ -1,0 +1,154 @@
+"""Topics made and checked, lag and end offsets: the operator's view of the cluster (kafka-python's admin client)."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from kafka import TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, OffsetSpec
+from kafka.errors import TopicAlreadyExistsError
+
+from services.bus.connect import kafka_python
+from services.bus.settings import Settings
+from services.bus.topics import TOPICS, Topic
+
+READY_TIMEOUT_MS = 30_000  # until every partition of a new topic has a leader; below 1 s is usual
+REQUEST_TIMEOUT_MS = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A topic that is not as the table says: partitions that the table wants, or a configuration value."""
+
+    topic: str
+    what: str  # "absent", "partitions", "replication" or the name of a configuration
+    expected: str = ""
+    found: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.topic}: {self.what}" + (f" is {self.found}, should be {self.expected}" if self.expected else "")
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionLag:
+    """One partition's backlog for one group, in messages. `committed` is None before the first commit."""
+
+    topic: str
+    partition: int
+    committed: int | None
+    end: int
+
+    @property
+    def lag(self) -> int:
+        return self.end - (self.committed or 0)
+
+
+@contextmanager
+def admin_client(settings: Settings) -> Iterator[KafkaAdminClient]:
+    """An admin client, closed afterwards. Raises kafka.errors.KafkaError when no broker answers."""
+    client = KafkaAdminClient(**kafka_python(settings, "wardstream-admin"), request_timeout_ms=REQUEST_TIMEOUT_MS)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def topic_configs(topic: Topic, settings: Settings) -> dict[str, str]:
+    """The broker's configuration of a topic, as the table and the settings want it."""
+    return {
+        "min.insync.replicas": str(settings.min_isr),
+        "max.message.bytes": str(topic.max_bytes + (topic.max_bytes >> 6)),  # headers and batch overhead on top
+        "retention.ms": "-1" if topic.compact else str(topic.retention_ms),
+        "cleanup.policy": "compact" if topic.compact else "delete",
+        "message.timestamp.type": "LogAppendTime" if topic.log_append_time else "CreateTime",
+        "unclean.leader.election.enable": "false",
+    } | topic.config
+
+
+def partitions(topic: Topic, settings: Settings) -> int:
+    """How many partitions to make: the table's number, or the setting for topics that have more than one."""
+    return settings.partitions if settings.partitions and topic.partitions > 1 else topic.partitions
+
+
+def create_topics(settings: Settings, topics: Iterable[Topic] = TOPICS) -> list[Difference]:
+    """Make the topics that are absent and wait until they have leaders; return how the others differ from the table.
+
+    Safe to call again and from several processes at once. Nothing of an existing topic is changed.
+    """
+    wanted = list(topics)
+    with admin_client(settings) as client:
+        present = set(client.list_topics())
+        for topic in wanted:
+            if topic.name not in present:
+                _create(client, topic, settings)
+        client.wait_for_topics([topic.name for topic in wanted], timeout_ms=READY_TIMEOUT_MS)
+        return _differences(client, wanted, settings)
+
+
+def verify_topics(settings: Settings, topics: Iterable[Topic] = TOPICS) -> list[Difference]:
+    """How the cluster's topics differ from the table; empty when all is as it should be."""
+    with admin_client(settings) as client:
+        return _differences(client, list(topics), settings)
+
+
+def _create(client: KafkaAdminClient, topic: Topic, settings: Settings) -> None:
+    spec = {
+        "num_partitions": partitions(topic, settings),
+        "replication_factor": settings.replication,
+        "configs": topic_configs(topic, settings),
+    }
+    try:
+        client.create_topics({topic.name: spec})
+    except TopicAlreadyExistsError:
+        return  # another process was quicker
+
+
+def _differences(client: KafkaAdminClient, wanted: Sequence[Topic], settings: Settings) -> list[Difference]:
+    present = set(client.list_topics())
+    found = [topic for topic in wanted if topic.name in present]
+    differences = [Difference(topic.name, "absent") for topic in wanted if topic.name not in present]
+    if not found:
+        return differences
+    described = {one["name"]: one for one in client.describe_topics([topic.name for topic in found])}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, topic.name, None) for topic in found]
+    configs = client.describe_configs(resources, config_filter="all")["topic"]
+    for topic in found:
+        parts = described[topic.name]["partitions"]
+        checks = {
+            "partitions": (str(partitions(topic, settings)), str(len(parts))),
+            "replication": (str(settings.replication), str(len(parts[0]["replica_nodes"]))),
+        }
+        for key, value in topic_configs(topic, settings).items():
+            checks[key] = (value, str(configs[topic.name][key]["value"]))
+        differences += [Difference(topic.name, what, *pair) for what, pair in checks.items() if pair[0] != pair[1]]
+    return differences
+
+
+def end_offsets(settings: Settings, topics: Iterable[str]) -> dict[tuple[str, int], int]:
+    """The offset after the last message of every partition."""
+    with admin_client(settings) as client:
+        return _ends(client, list(topics))
+
+
+def lag(settings: Settings, group: str, topics: Iterable[str] | None = None) -> list[PartitionLag]:
+    """A group's backlog per partition: of the topics given, or of those it has committed to."""
+    with admin_client(settings) as client:
+        committed = {
+            (tp.topic, tp.partition): one.offset
+            for tp, one in client.list_group_offsets(group).get(group, {}).items()
+            if one.offset >= 0
+        }
+        names = sorted({topic for topic, _ in committed}) if topics is None else list(topics)
+        ends = _ends(client, names)
+    return [PartitionLag(topic, part, committed.get((topic, part)), end) for (topic, part), end in sorted(ends.items())]
+
+
+def _ends(client: KafkaAdminClient, topics: list[str]) -> dict[tuple[str, int], int]:
+    if not topics:
+        return {}
+    specs = {
+        TopicPartition(one["name"], part["partition_index"]): OffsetSpec.LATEST
+        for one in client.describe_topics(topics)
+        for part in one["partitions"]
+    }
+    return {(tp.topic, tp.partition): found.offset for tp, found in client.list_partition_offsets(specs).items()}

@@ -1,0 +1,75 @@
+"""How each Kafka client is told where the cluster is and how to be let in: one source, three spellings."""
+
+import ssl
+from typing import Any
+
+from services.bus.settings import Settings
+
+COMPRESSION = "lz4"
+LINGER_MS = 5
+MAX_REQUEST_BYTES = 34 << 20  # above the largest message of the largest topic, with its headers
+MAX_FETCH_BYTES = 52_428_800  # the brokers' own default; one larger message still arrives (KIP-74)
+
+
+def kafka_python(settings: Settings, client_id: str = "wardstream") -> dict[str, Any]:
+    """Connection arguments of kafka-python's clients."""
+    known: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap.split(","),
+        "client_id": client_id,
+        "security_protocol": settings.security_protocol,
+    }
+    if "SSL" in settings.security_protocol:
+        known["ssl_context"] = ssl_context(settings)
+    return known | _sasl(settings)
+
+
+def aiokafka(settings: Settings, client_id: str = "wardstream") -> dict[str, Any]:
+    """Connection arguments of aiokafka's clients."""
+    known: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap.split(","),
+        "client_id": client_id,
+        "security_protocol": settings.security_protocol,
+    }
+    if "SSL" in settings.security_protocol:
+        known["ssl_context"] = ssl_context(settings)
+    return known | _sasl(settings)
+
+
+def aiokafka_producer(settings: Settings, client_id: str = "wardstream") -> dict[str, Any]:
+    """Arguments of an AIOKafkaProducer whose confirmed sends are kept: acks=all, idempotent, large messages allowed."""
+    return aiokafka(settings, client_id) | {
+        "acks": "all",
+        "enable_idempotence": True,
+        "compression_type": COMPRESSION,
+        "linger_ms": LINGER_MS,
+        "max_request_size": MAX_REQUEST_BYTES,
+    }
+
+
+def kafka_python_producer(settings: Settings, client_id: str = "wardstream") -> dict[str, Any]:
+    """Arguments of a KafkaProducer whose confirmed sends are kept."""
+    return kafka_python(settings, client_id) | {
+        "acks": "all",
+        "enable_idempotence": True,
+        "compression_type": COMPRESSION,
+        "linger_ms": LINGER_MS,
+        "max_request_size": MAX_REQUEST_BYTES,
+    }
+
+
+def ssl_context(settings: Settings) -> ssl.SSLContext:
+    """TLS towards the brokers, with host names checked and our certificate where one is set."""
+    context = ssl.create_default_context(cafile=settings.ssl_cafile or None)
+    if settings.ssl_certfile:
+        context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile or None)
+    return context
+
+
+def _sasl(settings: Settings) -> dict[str, Any]:
+    if not settings.security_protocol.startswith("SASL"):
+        return {}
+    return {
+        "sasl_mechanism": settings.sasl_mechanism,
+        "sasl_plain_username": settings.sasl_username,
+        "sasl_plain_password": settings.sasl_password,
+    }

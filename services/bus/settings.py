@@ -1,0 +1,228 @@
+"""Every setting of Wardstream, one table: environment variables WARDSTREAM_<NAME>, read once by `load`.
+
+To add one, add a field to `Settings`: its type says how the text is read, `setting` gives its default, meaning and
+unit. `python -m services.bus.settings` prints the table that the README carries.
+"""
+# ruff: noqa: RUF009 -- `setting` returns a dataclass field
+
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from services.domain.identity import PREFERRED_TYPES
+from services.domain.site import Site
+
+PREFIX = "WARDSTREAM_"
+METRICS_PORTS = {
+    "edge": 9101,
+    "normalize": 9102,
+    "assemble": 9103,
+    "encode": 9104,
+    "score": 9105,
+    "monitor": 9106,
+    "deliver": 9107,
+}
+"""Default port of each service's /metrics, distinct so that all of them can share a machine."""
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+class BadSetting(ValueError):
+    """A variable that cannot be read; the text names it and says what it should be, never a secret's value."""
+
+
+def setting(default: Any, meaning: str, unit: str = "", *, secret: bool = False, choices: tuple[str, ...] = ()) -> Any:
+    """A field of `Settings`: default, what it means, its unit, whether it is a secret, the values it may have."""
+    meta = {"meaning": meaning, "unit": unit, "secret": secret, "choices": choices}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=meta, repr=not secret)
+    return field(default=default, metadata=meta, repr=not secret)
+
+
+def default_home() -> Path:
+    """`.wardstream` in a checkout, ~/.local/share/wardstream when installed elsewhere."""
+    in_checkout = (CHECKOUT / "pyproject.toml").exists()
+    return CHECKOUT / ".wardstream" if in_checkout else Path.home() / ".local" / "share" / "wardstream"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a process was told. Secrets do not show in its repr."""
+
+    # Where things are kept
+    home: Path = setting(default_home(), "Downloads, local Kafka and Triton data, tables, the pseudonym secret")
+    objects: str = setting(
+        "", "Object storage for DICOM objects: a folder, or an s3:// address; `home`/objects when empty"
+    )
+    maven_url: str = setting("", "Maven repository for the local Kafka's artefacts; Maven Central when empty")
+
+    # Kafka
+    bootstrap: str = setting("127.0.0.1:9092", "Kafka brokers, host:port separated by commas")
+    security_protocol: str = setting(
+        "PLAINTEXT",
+        "How to reach them",
+        choices=("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
+    )
+    sasl_mechanism: str = setting("SCRAM-SHA-512", "With SASL", choices=("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"))
+    sasl_username: str = setting("", "With SASL")
+    sasl_password: str = setting("", "With SASL", secret=True)
+    ssl_cafile: str = setting("", "PEM file of the authorities that sign the brokers; the system's when empty")
+    ssl_certfile: str = setting("", "PEM file of our client certificate, with TLS client authentication")
+    ssl_keyfile: str = setting("", "PEM file of its key")
+    replication: int = setting(1, "Replication factor of the topics; 3 in production")
+    min_isr: int = setting(1, "In-sync replicas that acknowledge a write; 2 in production")
+    partitions: int = setting(0, "Partitions of patient-keyed topics when they are created; the table's number when 0")
+
+    # The engine
+    engine: str = setting("faust", "What runs the processors", choices=("faust", "loop"))
+    instance: str = setting("", "This process among its service's processes (static membership); host name when empty")
+    micro_batch: int = setting(256, "Messages folded between two confirmations of their outputs")
+    micro_batch_wait: float = setting(0.005, "Longest wait to fill a micro-batch", "s")
+    commit_interval: float = setting(0.5, "Between two commits of consumed offsets", "s")
+    stall_after: float = setting(
+        60.0, "Liveness fails when messages are processed but no commit advances for so long", "s"
+    )
+    session_timeout: float = setting(30.0, "After which a silent worker's partitions go to others", "s")
+    metrics_port: int = setting(
+        0, "Port of /metrics, /healthz and /readyz; when 0, 9101 (edge) to 9107 (deliver), in the order of the flow"
+    )
+    metrics_host: str = setting("0.0.0.0", "Address they listen on")
+
+    # The site
+    site: str = setting("default", "The site's name")
+    time_zone: str = setting("UTC", "Of HL7 times without an offset: an IANA name or +hh:mm")
+    default_charset: str = setting("utf-8", "Of HL7 messages without MSH-18")
+    default_authority: str = setting("", "Assigning authority of identifiers that name none")
+    identifier_types: tuple[str, ...] = setting((), "HL7 table 0203 types that key a record, best first")
+    refuse_test_messages: bool = setting(False, "Set aside messages whose MSH-11 is not P")
+    unit_aliases: dict[str, str] = setting({}, "The site's unit spellings: sent=UCUM separated by commas")
+    code_aliases: dict[str, str] = setting({}, "The site's codes: code=LOINC separated by commas")
+    pseudonym_secret: str = setting(
+        "", "Keys the patient pseudonyms; a file below `home` made at the first local run when empty", secret=True
+    )
+
+    # The edge
+    mllp_host: str = setting("0.0.0.0", "Address of the MLLP listener")
+    mllp_port: int = setting(2575, "Its port")
+    http_host: str = setting("0.0.0.0", "Address of the FHIR and STOW-RS endpoints")
+    http_port: int = setting(8080, "Their port")
+    dicom_host: str = setting("0.0.0.0", "Address of the C-STORE provider")
+    dicom_port: int = setting(11112, "Its port")
+    dicom_ae_title: str = setting("WARDSTREAM", "Its application entity title")
+
+    # Scoring and the page
+    triton_url: str = setting("localhost:8001", "Triton's gRPC address")
+    page_host: str = setting("0.0.0.0", "Address of the page")
+    page_port: int = setting(8090, "Its port")
+
+
+def load(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from the environment; raises BadSetting naming the first variable that cannot be read."""
+    environment = os.environ if environment is None else environment
+    given = {}
+    for one in fields(Settings):
+        text = environment.get(variable(one))
+        if text is not None and text != "":
+            given[one.name] = _parse(one, text)
+    return Settings(**given)
+
+
+def variable(one: "Field[Any]") -> str:
+    """The environment variable of a field."""
+    return PREFIX + one.name.upper()
+
+
+def _parse(one: "Field[Any]", text: str) -> Any:
+    kind, choices = getattr(one.type, "__name__", str(one.type)), one.metadata["choices"]
+    shown = "(its value is not shown)" if one.metadata["secret"] else repr(text)
+    try:
+        value = _READERS[kind](text)
+    except ValueError as error:
+        raise BadSetting(f"{variable(one)}: {shown} is not {_KINDS[kind]}") from error
+    if choices and value not in choices:
+        raise BadSetting(f"{variable(one)}: {shown} is none of {', '.join(choices)}")
+    return value
+
+
+def _boolean(text: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if text.strip().lower() not in words:
+        raise ValueError(text)
+    return words[text.strip().lower()]
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs = (part.partition("=") for part in text.split(",") if part.strip())
+    found = {}
+    for key, equals, value in pairs:
+        if not equals:
+            raise ValueError(text)
+        found[key.strip()] = value.strip()
+    return found
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "bool": _boolean,
+    "Path": lambda text: Path(text).expanduser(),
+    "tuple": lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
+    "dict": _pairs,
+}
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "dict": "name=value,name=value"}
+
+
+def pseudonym_secret(settings: Settings) -> bytes:
+    """The key of the pseudonyms: the setting, or a file below home made 0600 at the first use."""
+    if settings.pseudonym_secret:
+        return settings.pseudonym_secret.encode()
+    path = settings.home / "pseudonym-secret"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_bytes()
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_hex(32).encode())
+    return path.read_bytes()
+
+
+def site_from_settings(settings: Settings) -> Site:
+    """The site's conventions; raises BadSetting when WARDSTREAM_TIME_ZONE names no zone."""
+    site = Site(
+        secret=pseudonym_secret(settings),
+        name=settings.site,
+        time_zone=settings.time_zone,
+        default_charset=settings.default_charset,
+        default_authority=settings.default_authority,
+        refuse_test_messages=settings.refuse_test_messages,
+        unit_aliases=settings.unit_aliases,
+        code_aliases=settings.code_aliases,
+        preferred_identifier_types=settings.identifier_types or PREFERRED_TYPES,
+    )
+    try:
+        _ = site.zone
+    except ValueError as error:
+        raise BadSetting(f"{PREFIX}TIME_ZONE: {error}") from error
+    return site
+
+
+def table() -> str:
+    """The settings as a Markdown table."""
+    rows = ["| Variable | Default | Unit | Meaning |", "|---|---|---|---|"]
+    for one in fields(Settings):
+        shown = f"`{one.default}`" if isinstance(one.default, str | int | float) and one.default != "" else ""
+        if one.name == "home":
+            shown = "`.wardstream`"
+        meaning = one.metadata["meaning"]
+        if one.metadata["choices"]:
+            meaning += ": " + ", ".join(f"`{c}`" for c in one.metadata["choices"])
+        rows.append(f"| `{variable(one)}` | {shown} | {one.metadata['unit']} | {meaning} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(table())
