@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from services.bus.engine import Result
-from services.bus.messages import Message, Output, carried, dead_letter
+from services.bus.messages import EVENT_ID, Message, Output, carried, dead_letter
 from services.bus.topics import CLINICAL_EVENTS, PATIENT_RECORDS, RECORD_UPDATES, Topic
 from services.domain.events import (
     ClinicalEvent,
@@ -73,7 +73,8 @@ class Assemble:
             return Result(state, [dead_letter(message, rejected, self.name)])
         before = _DECODER.decode(state) if state else State(PatientRecord(patient=event.patient))
         outputs = assemble(event, before)
-        return Result(_ENCODER.encode(before), [_carry(output, message) for output in outputs])
+        headers = {**carried(message), EVENT_ID: event.event_id.encode()}
+        return Result(_ENCODER.encode(before), [_with(output, headers) for output in outputs])
 
 
 def assemble(event: ClinicalEvent, state: State) -> Sequence[Output]:
@@ -153,8 +154,8 @@ def _forward(event: ClinicalEvent, mark: Mark) -> Output:
     return Output(RECORD_UPDATES, mark.into, encode_event(followed))
 
 
-def _carry(output: Output, message: Message) -> Output:
-    return Output(output.topic, output.key, output.value, {**carried(message), **output.headers})
+def _with(output: Output, headers: dict[str, bytes]) -> Output:
+    return Output(output.topic, output.key, output.value, {**headers, **output.headers})
 
 
 def _record(record: PatientRecord, outcome: str) -> Output:

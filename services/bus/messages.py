@@ -10,6 +10,10 @@ from services.domain.reasons import Rejected
 RECEIVED_AT = "ws-received-at"
 """Header: epoch milliseconds at which the raw message was acknowledged; carried on to every output for latency."""
 TRACEPARENT = "traceparent"
+ORIGIN = "ws-origin"
+"""Header of clinical events: `topic/partition/offset` of the raw message, so that each can be accounted for."""
+EVENT_ID = "ws-event-id"
+"""Header of records: the event that made this version, for the same reason."""
 
 
 @dataclass(frozen=True, slots=True)

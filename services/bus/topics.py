@@ -58,7 +58,10 @@ RECORD_UPDATES = Topic(
 )
 PATIENT_RECORDS = Topic("patient.records", PATIENT_KEY, "PatientRecord", "The record after each event", max_bytes=LARGE)
 RISK_PREDICTIONS = Topic(
-    "risk.predictions", PATIENT_KEY, "Prediction", "Risks, fallback scores and indeterminate answers"
+    "risk.predictions", PATIENT_KEY, "Prediction", "Risks, fallback scores and indeterminate answers", log_append_time=True
+)
+RISK_SHADOW = Topic(
+    "risk.predictions.shadow", PATIENT_KEY, "Prediction", "A challenger model's risks, beside the champion's", public=False
 )
 MONITORING_METRICS = Topic(
     "monitoring.metrics", "metric name", "MetricEvent", "Monitoring figures as events", partitions=1
@@ -84,6 +87,7 @@ TOPICS: tuple[Topic, ...] = (
     RECORD_UPDATES,
     PATIENT_RECORDS,
     RISK_PREDICTIONS,
+    RISK_SHADOW,
     MONITORING_METRICS,
     FILTERED_MESSAGES,
     DEAD_LETTERS,

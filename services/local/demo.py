@@ -1,0 +1,194 @@
+"""The main job on one machine: real Kafka, real Triton, all services, real or simulated patients, a page."""
+
+import argparse
+import json
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from services.bus.settings import CHECKOUT, load
+from services.local.drain import await_drained
+from services.local.kafka import KAFKA_VERSION
+from services.local.processes import ServiceFailed, Services, free_ports
+from services.local.report import account, report
+from services.local.stack import Stack, settings_for, stack
+from services.local.triton import server_version
+
+SERVICES = ("edge", "normalize", "assemble", "encode", "score", "monitor", "deliver")
+SHARED_DATA = CHECKOUT.parent / "shared" / "data"
+
+
+@dataclass(frozen=True)
+class Cast:
+    """One data set's part in the demo: the replay source, its path, and how many patients unless told otherwise."""
+
+    source: str
+    path: Path | None
+    patients: int
+
+
+DRAIN_TIMEOUT_S = 120.0  # without any step moving
+PAGE_PORT = 8090
+
+SYNTHETIC = Cast("synthetic", None, 24)
+
+
+def demo(args: argparse.Namespace) -> int:
+    """Run it; returns 0 only if nothing was lost and every service ended well."""
+    try:
+        casts = choose(args.data, args.synthetic)
+    except ValueError as error:
+        print(f"wardstream demo: {error}", file=sys.stderr)
+        return 2
+    runs = load().home / "demo"
+    runs.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=runs))
+    try:
+        return _run(args, casts, folder)
+    except (ServiceFailed, RuntimeError) as error:
+        print(f"wardstream demo: {error}", file=sys.stderr)
+        return 1
+    finally:
+        if args.keep:
+            print(f"kept: {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def choose(data: Path | None, synthetic: bool) -> list[Cast]:
+    """Which data sets to replay: those below `data`, else those found beside the checkout, else simulated patients.
+
+    Raises ValueError when `data` is given and holds nothing that we know.
+    """
+    if synthetic:
+        return [SYNTHETIC]
+    if data is not None:
+        found = known_in(data)
+        if not found:
+            raise ValueError(
+                f"{data} holds no data set that we know (cinc2019 .parquet/.psv, cinc2012 .parquet/.txt, eicu .csv.gz, "
+                "nih_cxr images, HL7 .hl7 files)"
+            )
+        return found
+    return known_in(SHARED_DATA) or [SYNTHETIC]
+
+
+def known_in(path: Path) -> list[Cast]:
+    """The data sets at or directly below a path, told by their files; raises ValueError when it does not exist."""
+    if not path.exists():
+        if path == SHARED_DATA:
+            return []
+        raise ValueError(f"{path} does not exist")
+    return [cast for place in [path, *sorted(path.iterdir() if path.is_dir() else [])] for cast in _told_by(place)]
+
+
+def _told_by(place: Path) -> list[Cast]:
+    if place.is_dir():
+        files = {entry.name for entry in place.iterdir()}
+        if "train.parquet" in files or any(name.endswith(".psv") for name in files):
+            return [Cast("cinc2019", place / "train.parquet" if "train.parquet" in files else place, 24)]
+        if "set-a.parquet" in files or "Outcomes-a.txt" in files:
+            return [Cast("cinc2012", place, 8)]
+        if "patient.csv.gz" in files:
+            return [Cast("eicu", place, 8)]
+        if "labels.csv" in files and "images" in files:
+            return [Cast("nih_cxr", place, 8)]
+        return [Cast("hl7v2", place, 1000)] if any(name.endswith(".hl7") for name in files) else []
+    kinds = {".psv": "cinc2019", ".hl7": "hl7v2"}
+    if place.suffix == ".parquet":
+        return [Cast("cinc2012" if place.name.startswith("set-") else "cinc2019", place, 24)]
+    return [Cast(kinds[place.suffix], place, 24)] if place.suffix in kinds else []
+
+
+def _run(args: argparse.Namespace, casts: list[Cast], folder: Path) -> int:
+    say = print
+    data = "simulated patients" if casts == [SYNTHETIC] else ", ".join(cast.source for cast in casts)
+    say(f"Wardstream demo: replaying {data}")
+    with ExitStack() as running:
+        made = running.enter_context(stack(folder, args.brokers))
+        environment, addresses = _environment(made, folder)
+        say("starting the services: " + ", ".join(SERVICES))
+        services = running.enter_context(Services(SERVICES, folder / "logs", environment))
+        if not args.once:
+            say(f"\n  The page: http://{addresses['page']}\n  Stop with Ctrl-C.\n")
+        sent = replay_all(args, casts, addresses)
+        services.check()
+        say("replayed; waiting until everything is scored")
+        settings = settings_for(made)
+        drained = await_drained(settings, DRAIN_TIMEOUT_S, _show_lag)
+        services.check()
+        result = report(
+            account(settings),
+            source="+".join(cast.source for cast in casts),
+            sent=sent,
+            drained=drained,
+            brokers=args.brokers,
+            kafka_version=KAFKA_VERSION,
+            triton_version=server_version(made.triton_url),
+            peak_memory_mib=services.peak_memory_mib(),
+        )
+        _show(result)
+        if args.report:
+            args.report.write_text(json.dumps(result, indent=2) + "\n")
+            say(f"report: {args.report}")
+        if not args.once:
+            _stay(services, addresses["page"])
+    return 0 if drained and result["lost"] == 0 and sent["unacknowledged"] == 0 else 1
+
+
+def _environment(made: Stack, folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """The services' variables, and the addresses that people and the replay use."""
+    mllp, http, dicom, page = free_ports(4)
+    if _free(PAGE_PORT):
+        page = PAGE_PORT
+    ports = {"MLLP_PORT": mllp, "HTTP_PORT": http, "DICOM_PORT": dicom, "PAGE_PORT": page}
+    hosts = dict.fromkeys(("MLLP_HOST", "HTTP_HOST", "DICOM_HOST", "PAGE_HOST"), "127.0.0.1")
+    environment = {f"WARDSTREAM_{name}": str(value) for name, value in {**ports, **hosts}.items()}
+    environment |= made.environment() | {"WARDSTREAM_OBJECTS": str(folder / "objects"), "WARDSTREAM_HOME": str(folder)}
+    addresses = {"mllp": mllp, "http": http, "dicom": dicom, "page": page}
+    return environment, {name: f"127.0.0.1:{port}" for name, port in addresses.items()}
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _stay(services: Services, page: str) -> None:
+    print(f"\nStill running: http://{page} (Ctrl-C stops everything)")
+    try:
+        while True:
+            services.check()
+            time.sleep(1)
+    except KeyboardInterrupt:
+        print("\nstopping")
+
+
+def _show_lag(lags: dict[str, int]) -> None:
+    if sys.stdout.isatty():
+        waiting = ", ".join(f"{step} {lag}" for step, lag in lags.items())
+        print(f"\r\033[K  waiting: {waiting}", end="", flush=True)
+
+
+def _show(result: dict[str, Any]) -> None:
+    latency = result["latency_ms"]
+    print(f"""
+Source: {result["source"]}
+  messages in     {result["messages_in"]}
+  clinical events {result["clinical_events"]}, records {result["records"]} of {result["patients"]} patients
+  predictions     {result["predictions"]} ({result["indeterminate"]} indeterminate, {result["fallback"]} fallback)
+  filtered        {result["filtered"]}, dead letters {result["dead_letters"]}, lost {result["lost"]}
+  latency ms      {latency}
+  throughput      {result["throughput_per_s"]} messages/s
+""")

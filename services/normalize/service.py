@@ -1,0 +1,10 @@
+"""The normalize service: `wardstream run normalize`."""
+
+from services.bus.run import run_step
+from services.bus.settings import Settings, site_from_settings
+from services.normalize.step import Normalize
+
+
+def run(settings: Settings) -> None:
+    """Run until SIGTERM; raises when it must not go on (a dead letter could not be written)."""
+    run_step(Normalize(site_from_settings(settings)), settings)

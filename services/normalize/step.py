@@ -1,0 +1,61 @@
+"""The normalizing step: a raw message -> its clinical events, or a filtered message, or a dead letter."""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from services.bus.messages import ORIGIN, FilteredMessage, Message, Origin, Output, carried, dead_letter
+from services.bus.topics import CLINICAL_EVENTS, DICOM_RAW, FHIR_RAW, FILTERED_MESSAGES, HL7_RAW, Topic
+from services.domain.events import FilteredPart, encode_event
+from services.domain.reasons import Rejected
+from services.domain.site import Site
+from services.formats.reading import Reading
+from services.normalize.read import read
+
+FORMAT_OF_TOPIC = {HL7_RAW.name: "hl7v2", FHIR_RAW.name: "fhir", DICOM_RAW.name: "dicom"}
+
+_ENCODER = msgspec.json.Encoder(order="deterministic")
+
+
+class Normalize:
+    """The batch step of the normalize service; it needs no I/O."""
+
+    name = "normalize"
+    inputs: tuple[Topic, ...] = (HL7_RAW, FHIR_RAW, DICOM_RAW)
+    max_batch = 200
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    async def __call__(self, messages: Sequence[Message]) -> Sequence[Sequence[Output]]:
+        return [list(self.answer(message)) for message in messages]
+
+    def answer(self, message: Message) -> Iterator[Output]:
+        """What one raw message gives: never nothing."""
+        reading = read(FORMAT_OF_TOPIC[message.topic], message.value, self.site, message.timestamp_ms)
+        if isinstance(reading, Rejected):
+            yield dead_letter(message, reading, self.name)
+        elif reading.events:
+            yield from self._events(message, reading)
+        else:
+            yield _filtered(message, reading)
+
+    def _events(self, message: Message, reading: Reading) -> Iterator[Output]:
+        origin = f"{message.topic}/{message.partition}/{message.offset}".encode()
+        headers = {**carried(message), ORIGIN: origin}
+        parts = [FilteredPart(part.reason, part.where) for part in reading.filtered]
+        for event in reading.events:
+            if parts:  # the first event tells what was set aside of the message
+                event, parts = msgspec.structs.replace(event, filtered=[*event.filtered, *parts]), []
+            yield Output(CLINICAL_EVENTS, event.patient, encode_event(event), headers)
+
+
+def _filtered(message: Message, reading: Reading) -> Output:
+    value = FilteredMessage(
+        origin=Origin(message.topic, message.partition, message.offset),
+        format=reading.format,
+        type=reading.type,
+        message_id=reading.message_id,
+        reasons=sorted({part.reason for part in reading.filtered}),
+    )
+    return Output(FILTERED_MESSAGES, None, _ENCODER.encode(value), carried(message))
