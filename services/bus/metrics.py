@@ -1,0 +1,87 @@
+"""Every Prometheus metric of Wardstream: name, type, labels and help in one place. To add one, add it here.
+
+Labels are the words of LABELS alone, whose values come from fixed lists (topics, reasons, models): never a patient, a
+key, a message or a free text. `python -m services.bus.metrics` prints the table of the docs.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+PlatformCollector(registry=REGISTRY)
+
+LABELS = frozenset(
+    {"service", "topic", "partition", "group", "format", "reason", "answer", "state", "check", "kind"}
+    | {"model", "version", "modality", "feature", "target"}
+)
+LATENCY_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
+
+
+def counter(name: str, help_text: str, *labels: str) -> Counter:
+    """A count that only rises; prometheus_client adds `_total` to its name."""
+    return Counter(f"wardstream_{name}", help_text, labels, registry=REGISTRY)
+
+
+def gauge(name: str, help_text: str, *labels: str) -> Gauge:
+    """A figure that rises and falls."""
+    return Gauge(f"wardstream_{name}", help_text, labels, registry=REGISTRY)
+
+
+def histogram(name: str, help_text: str, *labels: str, buckets: tuple[float, ...] = LATENCY_S) -> Histogram:
+    """A distribution; in seconds unless the name says otherwise."""
+    return Histogram(f"wardstream_{name}", help_text, labels, buckets=buckets, registry=REGISTRY)
+
+
+# The engine (every processor)
+PROCESSED = counter("messages_processed", "Messages a step has taken, repeats included", "service", "topic")
+OUTPUTS = counter("messages_published", "Messages published and confirmed by the broker", "service", "topic")
+DEAD_LETTERS = counter("dead_letters", "Messages that became dead letters", "service", "reason")
+SENDS_FAILED = counter("sends_failed", "Publishes that the broker did not confirm; the process stops", "service")
+STEP_SECONDS = histogram("step_seconds", "A step's own time for one micro-batch, sends excluded", "service")
+CONFIRM_SECONDS = histogram("confirm_seconds", "Wait for the confirmation of a micro-batch's sends", "service")
+BATCH_SIZE = histogram("batch_messages", "Messages in a micro-batch", "service", buckets=SIZES)
+COMMITTED = gauge("committed_offset", "Offset up to which a partition is committed", "service", "topic", "partition")
+LAG = gauge("consumer_lag_messages", "Messages between the commit and the end", "group", "topic", "partition")
+ASSIGNED = gauge("assigned_partitions", "Partitions this process reads", "service")
+STATE_KEYS = gauge("state_keys", "Keys in this process's table", "service")
+REBALANCES = counter("rebalances", "Times the partitions were dealt anew", "service")
+
+# The edge
+RECEIVED = counter("messages_received", "Messages that reached the edge", "format")
+ACKNOWLEDGED = counter(
+    "messages_acknowledged", "Answers sent by the edge (AA, AE, AR, 2xx, 0x0000, …)", "format", "answer"
+)
+ACK_SECONDS = histogram("acknowledge_seconds", "From a message's last byte to its acknowledgement", "format")
+CONNECTIONS = gauge("connections", "Open connections at the edge", "format")
+
+# Normalize and assemble
+EVENTS = counter("clinical_events", "Clinical events made", "format")
+FILTERED = counter("items_filtered", "Messages or parts set aside with a reason", "format", "reason")
+RECORDS = counter("records_published", "Versions of records published")
+
+# Encode and score
+PREDICTIONS = counter("predictions", "Predictions published", "model", "version", "state")
+TRITON_SECONDS = histogram("triton_seconds", "One batched call of the model server", "model")
+TRITON_FAILURES = counter("triton_failures", "Calls of the model server that failed", "model", "reason")
+CIRCUIT = gauge("triton_circuit_open", "1 while the model server is taken to be away", "model")
+END_TO_END_SECONDS = histogram("end_to_end_seconds", "From the broker's stamp on the raw message to the prediction")
+
+
+def table() -> str:
+    """The metrics as a Markdown table."""
+    rows = ["| Metric | Type | Labels | Meaning |", "|---|---|---|---|"]
+    for metric in our_metrics():
+        name = metric._name + ("_total" if isinstance(metric, Counter) else "")
+        labels = ", ".join(metric._labelnames)
+        rows.append(f"| `{name}` | {metric._type} | {labels} | {metric._documentation} |")
+    return "\n".join(rows)
+
+
+def our_metrics() -> list[Counter | Gauge | Histogram]:
+    """Every metric of this module, in its order."""
+    return [value for value in globals().values() if isinstance(value, Counter | Gauge | Histogram)]
+
+
+if __name__ == "__main__":
+    print(table())
