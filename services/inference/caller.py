@@ -135,9 +135,11 @@ class Caller:
             else:
                 await self.sleep(self.circuit.wait_s)
 
-    async def alive(self) -> bool:
-        """Whether a real inference passes now (or the circuit says that it is not yet time to ask again)."""
-        return self.circuit.state is not State.OPEN and await self._probe()
+    async def away(self) -> bool:
+        """Whether the circuit is open after a probe, where it is time for one."""
+        if self.circuit.state is not State.OPEN:
+            await self._probe()
+        return self.circuit.state is not State.CLOSED
 
     async def _probe(self) -> bool:
         try:

@@ -78,7 +78,7 @@ class InferenceClient(Protocol):
 
 
 class TritonClient:
-    """tritonclient's asyncio gRPC client: one long-lived channel, made on first use (it belongs to the running loop)."""
+    """tritonclient's asyncio gRPC client: one long-lived channel, made on first use, on the running loop."""
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -1,0 +1,100 @@
+"""One deployed model: how it is asked, and how its answers become predictions."""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from services.domain.features import ModelInputs, model_inputs
+from services.domain.prediction import IndeterminateReason, Prediction
+from services.domain.record import PatientRecord
+from services.inference.caller import Caller, Row, Watcher
+from services.inference.checks import Invalid, Output
+from services.inference.client import InferenceClient
+from services.inference.manifest import Manifest
+from services.score import gate, predict
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A record with what the models read of it."""
+
+    record: PatientRecord
+    inputs: ModelInputs
+
+
+def prepare(record: PatientRecord) -> Prepared:
+    return Prepared(record, model_inputs(record, record.as_of))
+
+
+class Scorer:
+    """A fusion model and, where it has one, its explanation model. Both must answer: the same record and model then
+    always give the same prediction, byte for byte, whatever was away in between."""
+
+    def __init__(self, manifest: Manifest, risk: Caller, explain: Caller | None = None) -> None:
+        self.manifest = manifest
+        self.risk = risk
+        self.explain = explain
+
+    async def __call__(self, records: Sequence[Prepared]) -> list[Prediction]:
+        """One prediction for each record, in order. Waits for as long as the models are away."""
+        withheld = [self._withheld(one) for one in records]
+        ready = [n for n, one in enumerate(records) if not one.record.merged_into and withheld[n] is None]
+        asked = [records[n] for n in ready]
+        answers = dict(zip(ready, await self._ask(self.risk, asked), strict=True))
+        explained: dict[int, Row | Invalid] = {}
+        if self.explain is not None:
+            explained = dict(zip(ready, await self._ask(self.explain, asked), strict=True))
+        return [self._prediction(one, withheld[n], answers.get(n), explained.get(n)) for n, one in enumerate(records)]
+
+    async def away(self) -> bool:
+        """Whether the models are away: asks with a real inference, unless it was asked a moment ago without success."""
+        callers = [self.risk] if self.explain is None else [self.risk, self.explain]
+        return any([await caller.away() for caller in callers])
+
+    def _prediction(
+        self,
+        one: Prepared,
+        withheld: IndeterminateReason | None,
+        answer: Row | Invalid | None,
+        explanation: Row | Invalid | None,
+    ) -> Prediction:
+        if one.record.merged_into:
+            return predict.superseded(one.record, self.manifest)
+        if withheld is not None or answer is None:
+            reason = withheld or IndeterminateReason.INVALID_ANSWER
+            return predict.indeterminate(one.record, one.inputs, self.manifest, reason)
+        return predict.scored(one.record, one.inputs, self.manifest, answer, explanation)
+
+    def _withheld(self, one: Prepared) -> IndeterminateReason | None:
+        return None if one.record.merged_into else gate.before(one.inputs, self.manifest.gate)
+
+    async def _ask(self, caller: Caller, records: Sequence[Prepared]) -> list[Row | Invalid]:
+        if not records:
+            return []
+        return await caller.ask([one.inputs.arrays for one in records], [_row_id(one.record) for one in records])
+
+
+def _row_id(record: PatientRecord) -> int:
+    """Names a row of a batch: 63 bits of the record's version."""
+    return int(record.record_version[:16], 16) & 0x7FFF_FFFF_FFFF_FFFF
+
+
+def make_scorer(
+    client: InferenceClient,
+    manifest: Manifest,
+    explain: Manifest | None = None,
+    *,
+    watcher: Watcher | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] | None = None,
+) -> Scorer:
+    """A scorer on a client; `explain` is the explanation model's manifest, when there is one."""
+    more = ({"watcher": watcher} if watcher else {}) | ({"sleep": sleep} if sleep else {})
+    k = len(manifest.outcomes)
+    outputs = [Output("risk", (k,), probability=True), Output("raw", (k,))]
+    risk = Caller(client, manifest.model, manifest.version, outputs, clock, max_rows=manifest.max_batch, **more)  # type: ignore[arg-type]
+    if explain is None:
+        return Scorer(manifest, risk)
+    shapes = [Output(name, (k, size)) for name, size in predict.EXPLANATION_SHAPES.items()]
+    explainer = Caller(client, explain.model, explain.version, shapes, clock, max_rows=explain.max_batch, **more)  # type: ignore[arg-type]
+    return Scorer(manifest, risk, explainer)
