@@ -132,12 +132,12 @@ class KeyedLocks:
                 del self._locks[key]
 
 
-class _SortedPartitioner(DefaultPartitioner):
-    """Kafka's default partitioner over partitions in their order, whatever order they are handed over in."""
+_murmur2 = DefaultPartitioner()
 
-    def __call__(self, key: bytes | None, all_partitions: list[int], available: list[int]) -> int:  # type: ignore[override]
-        partition: int = super().__call__(key, sorted(all_partitions), available)
-        return partition
+
+def partition_of(key: bytes | None, partitions: list[int], available: list[int]) -> int:
+    """Kafka's default partition of a key (murmur2, positive, modulo), whatever order the partitions come in."""
+    return int(_murmur2(key, sorted(partitions), available))
 
 
 class KafkaPublisher:
@@ -158,7 +158,7 @@ class KafkaPublisher:
         self._arguments = aiokafka_producer(settings, client_id) | {
             "max_batch_size": MAX_BATCH_BYTES,
             "request_timeout_ms": max(1000, int(delivery_timeout * 1000)),
-            "partitioner": _SortedPartitioner(),
+            "partitioner": partition_of,
         }
         self._make = make_producer
         self._timeout = delivery_timeout
