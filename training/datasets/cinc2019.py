@@ -25,7 +25,7 @@ COLUMNS: dict[str, tuple[str, str, float]] = {
     "EtCO2": ("19889-5", "mm[Hg]", 1),
     "BaseExcess": ("1925-7", "mmol/L", 1),
     "HCO3": ("1963-8", "mmol/L", 1),
-    "FiO2": ("3150-6", "%", 100),
+    "FiO2": ("3150-6", "1", 1),
     "pH": ("2744-1", "[pH]", 1),
     "PaCO2": ("2019-8", "mm[Hg]", 1),
     "SaO2": ("2708-6", "%", 1),
@@ -45,7 +45,7 @@ COLUMNS: dict[str, tuple[str, str, float]] = {
     "TroponinI": ("10839-9", "ng/mL", 1),
     "Hct": ("4544-3", "%", 1),
     "Hgb": ("718-7", "g/dL", 1),
-    "PTT": ("3173-2", "s", 1),
+    "PTT": ("14979-9", "s", 1),
     "WBC": ("6690-2", "10*3/uL", 1),
     "Fibrinogen": ("3255-7", "mg/dL", 1),
     "Platelets": ("777-3", "10*3/uL", 1),
@@ -100,7 +100,9 @@ def _stay(patient_id: str, rows: dict[str, NDArray[np.float64]]) -> Stay:
             if plausible(loinc, value, unit):
                 results.append(Result(float(hours[n]), loinc, value, unit))
     medical, surgical = rows["Unit1"][0] == 1, rows["Unit2"][0] == 1
-    labels = rows["SepsisLabel"].astype(np.float32) if "SepsisLabel" in rows else np.full(len(hours), np.nan, np.float32)
+    labels = (
+        rows["SepsisLabel"].astype(np.float32) if "SepsisLabel" in rows else np.full(len(hours), np.nan, np.float32)
+    )
     return Stay(
         patient_id=patient_id,
         source="cinc2019",

@@ -12,7 +12,16 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from services.domain.events import ClinicalEvent, Code, Encounter, EncounterStatus, Observation, Patient, Version, digest
+from services.domain.events import (
+    ClinicalEvent,
+    Code,
+    Encounter,
+    EncounterStatus,
+    Observation,
+    Patient,
+    Version,
+    digest,
+)
 from services.domain.record import LOINC, PatientRecord, fold
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)

@@ -11,4 +11,13 @@ from services.domain.features.inputs import (
 )
 from services.domain.features.variables import VARIABLE_NAMES
 
-__all__ = ["ARRAYS", "FEATURE_VERSION", "MODALITIES", "VARIABLE_NAMES", "Batch", "ModelInputs", "labels", "model_inputs"]
+__all__ = [
+    "ARRAYS",
+    "FEATURE_VERSION",
+    "MODALITIES",
+    "VARIABLE_NAMES",
+    "Batch",
+    "ModelInputs",
+    "labels",
+    "model_inputs",
+]

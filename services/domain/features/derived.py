@@ -105,8 +105,7 @@ def derived(series: NDArray[np.float32], age_years: float) -> NDArray[np.float32
     v = dict(zip(_READ, series[_READ_ROWS, 0].tolist(), strict=True))
     since = series[:, STATISTIC["hours_since"]]
     labs = since[_LABS]
-    fio2 = v["fio2"] / 100.0
-    pf, sf = _ratio(v["pao2"], fio2), _ratio(v["spo2"], fio2)
+    pf, sf = _ratio(v["pao2"], v["fio2"]), _ratio(v["spo2"], v["fio2"])
     estimated = v["dbp"] + (v["sbp"] - v["dbp"]) / 3
     mean_pressure = v["map"] if v["map"] == v["map"] else estimated
     shock = _ratio(v["heart_rate"], v["sbp"])

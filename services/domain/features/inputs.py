@@ -145,4 +145,13 @@ def labels() -> dict[str, str]:
     return {v.name: v.label for v in MODEL_VARIABLES}
 
 
-__all__ = ["ARRAYS", "FEATURE_VERSION", "MODALITIES", "VARIABLE_NAMES", "Batch", "ModelInputs", "labels", "model_inputs"]
+__all__ = [
+    "ARRAYS",
+    "FEATURE_VERSION",
+    "MODALITIES",
+    "VARIABLE_NAMES",
+    "Batch",
+    "ModelInputs",
+    "labels",
+    "model_inputs",
+]

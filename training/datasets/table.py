@@ -1,0 +1,100 @@
+"""A data set's decisions as arrays on disk: the models' inputs and labels, computed once by the serving feature code."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.domain.features import ARRAYS, FEATURE_VERSION, Batch
+from training.datasets.stays import Stay, record_of
+from training.progress import progress
+
+DENSE = ("series", "static", "derived", "presence", "age")
+"""Inputs kept for every decision; the embeddings are kept only where a data set has them."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Row by row: inputs by name, labels by outcome, the hour, and the number of the stay that the row is of."""
+
+    inputs: dict[str, NDArray[np.float32]]
+    labels: dict[str, NDArray[np.float32]]
+    hours: NDArray[np.float32]
+    stay: NDArray[np.int32]
+    patients: list[str]
+    groups: list[str]
+
+    def __len__(self) -> int:
+        return len(self.hours)
+
+
+def cache_name(source: str, path: Path) -> str:
+    """Names the cache by data set file, size and time, and the feature version."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    facts = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
+    mark = hashlib.sha256(json.dumps([source, FEATURE_VERSION, facts]).encode()).hexdigest()[:16]
+    return f"{source}-{mark}"
+
+
+def load(folder: Path) -> Table | None:
+    """A table that `build` has finished, memory mapped; None if there is none."""
+    if not (folder / "done.json").exists():
+        return None
+    about = json.loads((folder / "done.json").read_text())
+    return Table(
+        inputs={n: np.load(folder / f"input-{n}.npy", mmap_mode="r") for n in about["inputs"]},
+        labels={n: np.load(folder / f"label-{n}.npy") for n in about["labels"]},
+        hours=np.load(folder / "hours.npy"),
+        stay=np.load(folder / "stay.npy"),
+        patients=about["patients"],
+        groups=about["groups"],
+    )
+
+
+def build(stays: Iterable[Stay], folder: Path, title: str, names: tuple[str, ...] = DENSE) -> Table:
+    """Fold every stay, compute the inputs at its decisions, and keep them in `folder`. Shows progress."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {n: (folder / f"input-{n}.bin").open("wb") for n in names}
+    hours: list[float] = []
+    numbers: list[int] = []
+    labels: dict[str, list[NDArray[np.float32]]] = {}
+    patients: list[str] = []
+    groups: list[str] = []
+    for number, stay in enumerate(progress(stays, title)):
+        moments = stay.decision_ms
+        batch = Batch(record_of(stay), max(moments, default=0))
+        for at in moments:
+            arrays = batch.at(at).arrays
+            for name, file in files.items():
+                file.write(arrays[name].tobytes())
+        hours += stay.decisions
+        numbers += [number] * len(moments)
+        patients.append(stay.patient_id)
+        groups.append(stay.group or stay.patient_id)
+        for outcome, values in stay.labels.items():
+            labels.setdefault(outcome, []).append(values)
+    for name, file in files.items():
+        file.close()
+        _with_header(folder, name, len(hours))
+    for outcome, parts in labels.items():
+        np.save(folder / f"label-{outcome}.npy", np.concatenate(parts))
+    np.save(folder / "hours.npy", np.array(hours, np.float32))
+    np.save(folder / "stay.npy", np.array(numbers, np.int32))
+    about = {"inputs": list(names), "labels": list(labels), "patients": patients, "groups": groups}
+    (folder / "done.json").write_text(json.dumps(about))
+    table = load(folder)
+    assert table is not None
+    return table
+
+
+def _with_header(folder: Path, name: str, rows: int) -> None:
+    raw = np.memmap(folder / f"input-{name}.bin", np.float32, "r", shape=(rows, *ARRAYS[name]))
+    target = np.lib.format.open_memmap(folder / f"input-{name}.npy", "w+", np.float32, (rows, *ARRAYS[name]))
+    for begin in range(0, rows, 50_000):
+        target[begin : begin + 50_000] = raw[begin : begin + 50_000]
+    del raw, target
+    (folder / f"input-{name}.bin").unlink()

@@ -1,0 +1,124 @@
+"""The fusion network: any subset of series, static data, notes, images and a genomic panel, to one logit per outcome.
+
+Each modality has its own small encoder to one common width. What is absent is replaced by a learned vector, and
+the age of what is present is encoded beside it, so that a stale note can count for less. Values are standardised
+inside the network with the training set's quantiles: the server gets the features as they are.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from services.domain.features.genomic import GENES
+from services.domain.features.inputs import IMAGE_SIZE, MODALITIES, NOTE_SIZE
+from services.domain.features.series import SHAPE, STATISTIC
+from services.domain.features.derived import DERIVED
+from services.domain.features.static import STATIC
+
+OUTCOMES: tuple[str, ...] = ("sepsis-6h", "mortality")
+VARIABLES, STATISTICS = SHAPE
+SINCE = STATISTIC["hours_since"]
+COUNTS = STATISTIC["hours_with_6h"]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Widths of the network; the shipped one has about 130,000 parameters."""
+
+    per_variable: int = 10
+    width: int = 96
+    note: int = 24
+    image: int = 16
+    dropout: float = 0.25
+
+
+class Standardise(nn.Module):
+    """(x - centre) / spread, its tails compressed by a logarithm, NaN as 0; constants from the training set."""
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(shape))
+        self.register_buffer("spread", torch.ones(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = (x - self.centre) / self.spread
+        squeezed = torch.sign(z) * torch.log1p(torch.abs(z))
+        return torch.where(torch.isnan(z), torch.zeros_like(z), torch.clamp(squeezed, -5.0, 5.0))
+
+
+class PerVariable(nn.Module):
+    """One linear map for each clinical variable, from its statistics and a 'measured' mark to a few numbers."""
+
+    def __init__(self, out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(VARIABLES, STATISTICS + 1, out) * STATISTICS**-0.5)
+        self.bias = nn.Parameter(torch.zeros(VARIABLES, out))
+
+    def forward(self, z: Tensor, seen: Tensor) -> Tensor:
+        x = torch.cat([z, seen.unsqueeze(-1)], -1)  # [B, V, S + 1]
+        return torch.matmul(x.unsqueeze(2), self.weight).squeeze(2) + self.bias  # [B, V, out]
+
+
+class FusionNet(nn.Module):
+    """Logits [B, outcomes] of the inputs of `services.domain.features` (with batch dimension in front)."""
+
+    def __init__(self, sizes: Sizes = Sizes()) -> None:
+        super().__init__()
+        self.sizes = sizes
+        width = sizes.width
+        self.standard_series = Standardise(VARIABLES, STATISTICS)
+        self.standard_fixed = Standardise(len(STATIC) + len(DERIVED))
+        self.per_variable = PerVariable(sizes.per_variable)
+        self.series = nn.Linear(VARIABLES * sizes.per_variable, width)
+        self.fixed = nn.Linear(len(STATIC) + len(DERIVED), width)
+        self.note = nn.Sequential(nn.Linear(NOTE_SIZE, sizes.note), nn.Tanh(), nn.Linear(sizes.note, width))
+        self.image = nn.Sequential(nn.Linear(IMAGE_SIZE, sizes.image), nn.Tanh(), nn.Linear(sizes.image, width))
+        self.genomic = nn.Linear(len(GENES), width)
+        self.absent = nn.Parameter(torch.zeros(len(MODALITIES), width))
+        self.aged = nn.Parameter(torch.zeros(len(MODALITIES), width))
+        self.hidden = nn.Sequential(
+            nn.GELU(), nn.Dropout(sizes.dropout), nn.Linear(width, width), nn.GELU(), nn.Dropout(sizes.dropout)
+        )
+        self.heads = nn.Linear(width, len(OUTCOMES))
+        self.on: Tensor
+        self.register_buffer("on", torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0]))  # genomic: no data to train it on
+        self.drop = nn.Dropout(sizes.dropout)
+
+    def forward(
+        self,
+        series: Tensor,
+        static: Tensor,
+        derived: Tensor,
+        note: Tensor,
+        image: Tensor,
+        genomic: Tensor,
+        presence: Tensor,
+        age: Tensor,
+    ) -> Tensor:
+        here = presence * self.on  # [B, M]
+        seen = 1.0 - torch.isnan(series[:, :, 0]).to(series.dtype)
+        z = self.standard_series(series)
+        fixed = torch.cat([static, derived * _nan_where_absent(here[:, :1])], -1)
+        encoded = torch.stack(
+            [
+                self.series(self.drop(self.per_variable(z, seen).flatten(1))),
+                self.fixed(self.standard_fixed(fixed)),
+                self.note(note),
+                self.image(image),
+                self.genomic(genomic),
+            ],
+            1,
+        )  # [B, M, width]
+        aged = torch.log1p(torch.clamp(age, 0.0, 720.0)).unsqueeze(-1) * self.aged
+        mixed = here.unsqueeze(-1) * (encoded + aged) + (1.0 - here).unsqueeze(-1) * self.absent
+        logits: Tensor = self.heads(self.hidden(mixed.sum(1)))
+        return logits
+
+
+def _nan_where_absent(here: Tensor) -> Tensor:
+    """1 where present, NaN (not known) where not: derived features belong to the series."""
+    return torch.where(here > 0, torch.ones_like(here), torch.full_like(here, float("nan")))
