@@ -6,13 +6,12 @@ ionised with total calcium, urine with blood.
 """
 
 _SAME: dict[str, str] = {
-    "8867-4": "8889-8 8893-0 76282-3 69000-8 68999-0 69001-6",
+    "8867-4": "8889-8 8893-0 76282-3 69000-8 69001-6",
     "8310-5": "8331-1 8328-7 8332-9 8333-7 8329-5 8334-5 75539-7 8330-3",
     # Invasive and cuff pressures are one series: the models and NEWS2 read whichever a bed has.
     "8480-6": "76215-3 76534-7 8459-0 8460-8 8461-6",
     "8478-0": "76214-6 76536-2",
     "8462-4": "76213-8 76535-4 8453-3 8454-1 8455-8",
-    "19889-5": "19891-1",
     "1925-7": "11555-0",
     # Laboratories report total CO2 as bicarbonate; it is 1 to 2 mmol/L higher.
     "1963-8": "1959-6 1960-4 2028-9 20565-8",
