@@ -1,5 +1,6 @@
 """Topics made and checked, lag and end offsets: the operator's view of the cluster (kafka-python's admin client)."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,11 +71,14 @@ def partitions(topic: Topic, settings: Settings) -> int:
     return settings.partitions if settings.partitions and topic.partitions > 1 else topic.partitions
 
 
-def create_topics(settings: Settings, topics: Iterable[Topic] = TOPICS) -> list[Difference]:
+def create_topics(settings: Settings, topics: Iterable[Topic] = TOPICS, *, exact: bool = False) -> list[Difference]:
     """Make the topics that are absent and wait until they have leaders; return how the others differ from the table.
 
     Safe to call again and from several processes at once. Nothing of an existing topic is changed.
+    `exact`: the topics' own numbers of partitions, whatever the setting says.
     """
+    if exact:
+        settings = dataclasses.replace(settings, partitions=0)
     wanted = list(topics)
     with admin_client(settings) as client:
         present = set(client.list_topics())

@@ -77,7 +77,10 @@ class Settings:
 
     # The engine
     engine: str = setting("faust", "What runs the processors", choices=("faust", "loop"))
-    instance: str = setting("", "This process among its service's processes (static membership); host name when empty")
+    instance: str = setting(
+        "",
+        "Stable name of this process among its service's (static membership, e.g. a StatefulSet pod); none when empty",
+    )
     micro_batch: int = setting(256, "Messages folded between two confirmations of their outputs")
     micro_batch_wait: float = setting(0.005, "Longest wait to fill a micro-batch", "s")
     commit_interval: float = setting(0.5, "Between two commits of consumed offsets", "s")
@@ -116,6 +119,10 @@ class Settings:
     triton_url: str = setting("localhost:8001", "Triton's gRPC address")
     page_host: str = setting("0.0.0.0", "Address of the page")
     page_port: int = setting(8090, "Its port")
+
+    # Monitoring
+    monitor_interval: float = setting(10.0, "Between two sets of figures on monitoring.metrics", "s")
+    monitor_look_back: float = setting(86400.0, "How far back the monitor reads when it starts", "s")
 
 
 def load(environment: Mapping[str, str] | None = None) -> Settings:
