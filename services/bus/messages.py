@@ -71,6 +71,16 @@ class FilteredMessage(msgspec.Struct, frozen=True, kw_only=True):
     reasons: list[str]
 
 
+class MetricEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One monitoring figure at one time. `name` and `labels` are those of the same metric on `/metrics`."""
+
+    name: str
+    value: float
+    at: int  # epoch ms, wall clock of the monitor
+    labels: dict[str, str] = {}
+    unit: str = ""  # UCUM; empty for counts and shares
+
+
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 
 

@@ -67,6 +67,38 @@ TRITON_FAILURES = counter("triton_failures", "Calls of the model server that fai
 CIRCUIT = gauge("triton_circuit_open", "1 while the model server is taken to be away", "model")
 END_TO_END_SECONDS = histogram("end_to_end_seconds", "From the broker's stamp on the raw message to the prediction")
 
+# The monitor: the same figures as on monitoring.metrics
+SEEN_PREDICTIONS = gauge("monitor_predictions", "Predictions in the look-back", "model", "version", "state")
+PREDICTION_RATE = gauge("monitor_predictions_per_second", "Predictions a second since the last figures", "model")
+ALERT_SHARE = gauge("monitor_alert_share", "Share of the newest scored risks that alert", "model", "outcome")
+MISSING_SHARE = gauge(
+    "monitor_modality_missing_share", "Share of the newest predictions without it", "model", "modality"
+)
+STALE_SHARE = gauge(
+    "monitor_modality_stale_share", "Share of the newest predictions where it is old", "model", "modality"
+)
+INPUT_PSI = gauge("monitor_input_psi", "Population stability index of an input against training", "feature")
+SCORE_PSI = gauge("monitor_score_psi", "The same of a risk", "model", "outcome")
+SCORE_QUANTILE = gauge("monitor_score_quantile", "Quantiles of the newest risks", "model", "outcome", "quantile")
+AUROC = gauge("monitor_auroc", "Area under the ROC curve on ended stays", "model", "outcome")
+BRIER = gauge("monitor_brier", "Brier score on ended stays", "model", "outcome")
+CALIBRATION_SLOPE = gauge(
+    "monitor_calibration_slope", "Calibration slope on ended stays (1 is right)", "model", "outcome"
+)
+CALIBRATION_INTERCEPT = gauge("monitor_calibration_intercept", "Its intercept (0 is right)", "model", "outcome")
+LABELLED = gauge("monitor_labelled_predictions", "Predictions whose outcome is known", "model", "outcome")
+POSITIVE_SHARE = gauge("monitor_outcome_share", "Share of them in which it happened", "model", "outcome")
+DATA_AGE = gauge("monitor_data_age_seconds", "Since the newest message of a format was received", "format")
+LATENCY_QUANTILE = gauge("monitor_latency_seconds", "From acknowledged to readable prediction", "quantile")
+SEEN_DEAD_LETTERS = gauge("monitor_dead_letters", "Dead letters in the look-back", "reason")
+SEEN_FILTERED = gauge("monitor_filtered", "Filtered messages in the look-back", "reason")
+GROUP_LAG = gauge("monitor_group_lag_messages", "Messages that a service still has before it", "group")
+
+
+def by_name() -> dict[str, Gauge]:
+    """The gauges by their full names, as `monitoring.metrics` names them."""
+    return {metric._name: metric for metric in our_metrics() if isinstance(metric, Gauge)}
+
 
 def table() -> str:
     """The metrics as a Markdown table."""

@@ -59,7 +59,7 @@ def normalize_files(paths: list[Path], site: Site, out: IO[str], err: IO[str]) -
                     out.write(line + "\n")
         except (OSError, EOFError) as error:
             unreadable += 1
-            err.write(f"wardstream normalize: cannot read {path}: {error.strerror or type(error).__name__}\n")
+            err.write(f"wardstream normalize: cannot read {path}: {getattr(error, "strerror", None) or type(error).__name__}\n")
     err.write(", ".join(f"{n} {what}" for what, n in counts.items()) + "\n")
     return 2 if unreadable else int(counts["rejected"] > 0)
 
@@ -70,8 +70,8 @@ def _lines(reading: Reading | Rejected, where: dict[str, Any], counts: dict[str,
         yield _json({"rejected": reading.reason, "where": reading.where, "hint": reading.hint, **where})
     elif not reading.events:
         counts["filtered"] += 1
-        parts = [{"reason": part.reason, "where": part.where} for part in reading.filtered]
-        yield _json({"filtered": parts, "type": reading.type, **where})
+        reasons = [{"reason": part.reason, "where": part.where} for part in reading.filtered]
+        yield _json({"filtered": reasons, "type": reading.type, **where})
     else:
         parts = [FilteredPart(part.reason, part.where) for part in reading.filtered]
         for event in reading.events:
