@@ -20,12 +20,12 @@ SOURCE = "NEWS2 (Royal College of Physicians, 2017)"
 MAX_AGE_MS = 24 * 3_600_000
 """A result older than this is not used. RCP asks for observations at least every 12 h; 24 h allows a missed round."""
 
-ROOM_AIR = 21.0  # percent of inspired oxygen
+ROOM_AIR = 0.21  # fraction of inspired oxygen
 
 RESPIRATION, SATURATION, PRESSURE, PULSE, TEMPERATURE = "9279-1", "59408-5", "8480-6", "8867-4", "8310-5"
 SATURATION_ARTERIAL = "2708-6"
 COMA_SCALE, OXYGEN_FRACTION, OXYGEN_FLOW = "9269-2", "3150-6", "3151-8"
-"""LOINC codes read. Units are the canonical ones: /min, %, mm[Hg], Cel, {score}, %, L/min."""
+"""LOINC codes read. Units are the canonical ones: /min, %, mm[Hg], Cel, {score}, 1, L/min."""
 
 
 class Trigger(StrEnum):
