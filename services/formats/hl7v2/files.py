@@ -2,25 +2,19 @@
 
 import re
 
-_FRAMING = bytes.maketrans(b"\x0b\x1c", b"\r\r")  # MLLP start and end blocks
-_START = re.compile(rb"(?:^|(?<=[\r\n]))(?=MSH[^\w\s])")
-_BATCH = re.compile(rb"(?:^|(?<=[\r\n]))(?:FHS|BHS|BTS|FTS)[^\r\n]*[\r\n]*")
-_BOMS = (b"\xef\xbb\xbf",)
+_START = re.compile(rb"(?:\A|(?<=[\r\n\x0b]))(?:\xef\xbb\xbf)?(?=MSH[^\w\s])")
+_BATCH = re.compile(rb"(?:\A|(?<=[\r\n\x0b\x1c]))(?:\xef\xbb\xbf)?(?:FHS|BHS|BTS|FTS)[^\w\s][^\r\n]*(?=[\r\n]|\Z)")
+_AROUND = b" \t\r\n\x0b\x1c\x00"
 
 
 def split_messages(data: bytes) -> list[bytes]:
     """The file's messages as bytes, without MLLP framing and batch envelopes (HL7 v2.5.1 section 2.10.3).
 
-    A file in UTF-16 or without any MSH segment comes back as one message, for the reader to judge.
+    What stands before the first MSH and is no envelope comes back as a message too, and so does a file in UTF-16 or
+    without any MSH, for the reader to judge: nothing is dropped.
     """
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return [data]
-    for bom in _BOMS:
-        data = data.removeprefix(bom)
-    plain = _BATCH.sub(b"", data.translate(_FRAMING))
+    plain = _BATCH.sub(b"", data)
     starts = [match.start() for match in _START.finditer(plain)]
-    if not starts:
-        return [data] if data.strip() else []
-    head = plain[: starts[0]].strip()
-    messages = [plain[a:b].strip(b"\r\n \t") + b"\r" for a, b in zip(starts, [*starts[1:], len(plain)], strict=True)]
-    return [head, *messages] if head else messages
+    ends = [*starts[1:], len(plain)]
+    pieces = [plain[: starts[0]] if starts else plain, *(plain[a:b] for a, b in zip(starts, ends, strict=True))]
+    return [piece.strip(_AROUND) if starts else piece for piece in pieces if piece.strip(_AROUND)]

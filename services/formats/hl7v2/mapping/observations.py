@@ -1,0 +1,260 @@
+"""ORC/OBR/OBX groups: results and reports (v2.8 chapter 7)."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from services.domain.events import AnyFact, Code, Observation, Original, Rank, Version
+from services.domain.reasons import FilterReason
+from services.formats.hl7v2 import times
+from services.formats.hl7v2.er7 import NULL, Segment
+from services.formats.hl7v2.mapping import status
+from services.formats.hl7v2.mapping.codings import observed_code, unit
+from services.formats.hl7v2.mapping.context import Context
+from services.formats.hl7v2.mapping.reports import encapsulated, report
+from services.formats.hl7v2.mapping.values import LONG, Value, read
+
+LOINC = "http://loinc.org"
+
+SHORT_TEXT = 120
+"""Characters up to which a one-line TX is a value (Alert, Positive); what is longer is a report."""
+
+
+class Group:
+    """What an OBX inherits from the ORC and OBR (or RXA) it stands under."""
+
+    __slots__ = ("issued", "order", "rank", "time", "time_ms")
+
+    def __init__(self, order: str, time: datetime, rank: int, issued: int) -> None:
+        self.order = order  # filler, else placer order number
+        self.time = time
+        self.time_ms = str(times.epoch_ms(time))
+        self.rank = rank
+        self.issued = issued
+
+
+class Results:
+    """Collects the facts of one patient's OBX segments, in message order."""
+
+    def __init__(self, ctx: Context, encounter: str) -> None:
+        self.ctx = ctx
+        self.encounter = encounter
+        self.facts: list[AnyFact] = []
+        self.group = Group("", ctx.sent, Rank.UNKNOWN, ctx.issued)
+        self._orc: Segment | None = None
+        self._ids: dict[str, int] = {}
+        self._lines: list[str] = []  # of the TX/FT result that is being read
+        self._text: tuple[Segment, str] | None = None  # its first segment and place
+        self._text_key: tuple[str, str] = ("", "")
+
+    def order(self, orc: Segment) -> None:
+        """An ORC: its numbers serve an OBR or RXA that has none."""
+        self.flush()
+        self._orc = orc
+        self.group = Group(self._number(orc, 3, 2), self.ctx.sent, Rank.UNKNOWN, self.ctx.issued)
+
+    def request(self, obr: Segment, where: str) -> None:
+        """An OBR: the order number, default time, default status of the OBX segments below it."""
+        self.flush()
+        ctx = self.ctx
+        number = self._number(obr, 3, 2) or (self._number(self._orc, 3, 2) if self._orc else "")
+        at = ctx.time(obr, 7, where) or ctx.time(obr, 14, where)
+        issued = ctx.time(obr, 22, where)
+        state = obr[25] if len(obr) > 25 else ""
+        self.group = Group(
+            number,
+            at or issued or ctx.sent,
+            status.OBR_25.get(state, Rank.UNKNOWN),
+            times.epoch_ms(issued) if issued else ctx.issued,
+        )
+
+    def administration(self, rxa: Segment, where: str) -> None:
+        """An RXA (VXU): its time is that of the OBX segments below it."""
+        self.flush()
+        at = self.ctx.time(rxa, 3, where)
+        order = self.group.order
+        self.group = Group(order, at or self.ctx.sent, Rank.UNKNOWN, self.ctx.issued)
+
+    def observe(self, obx: Segment, where: str) -> None:
+        """One OBX."""
+        ctx = self.ctx
+        size = len(obx)
+        code_raw = obx[3] if size > 3 else ""
+        kind = obx[2] if size > 2 else ""
+        if kind in LONG:
+            self._line(obx, code_raw, where)
+            return
+        self.flush()
+        if kind == "ED":
+            self._encapsulated(obx, code_raw, where)
+            return
+        found = observed_code(ctx, code_raw)
+        if found is None:
+            ctx.drop(FilterReason.NO_CODE, f"{where}-3")
+            return
+        at = self._time(obx, where)
+        if at is None:
+            return
+        raw = obx[5] if size > 5 else ""
+        rank = self._rank(obx)
+        unit_text = unit(ctx, obx[6] if size > 6 else "")
+        for repetition in self._repetitions(raw, kind):
+            value: Value | FilterReason = (
+                read(ctx, kind, repetition, unit_text) if repetition else FilterReason.NO_VALUE
+            )
+            if isinstance(value, FilterReason):
+                if rank < Rank.CANCELLED:
+                    ctx.drop(value, f"{where}-2" if value is FilterReason.UNSUPPORTED_VALUE_TYPE else f"{where}-5")
+                    continue
+                value = Value(None)  # a withdrawn result needs no value
+            self._add(obx, found, at, rank, value, repetition, unit_text, where)
+
+    def flush(self) -> None:
+        """End the TX/FT result that is being read."""
+        if self._text is None:
+            return
+        (obx, where), lines = self._text, self._lines
+        self._text, self._lines = None, []
+        ctx = self.ctx
+        found = observed_code(ctx, obx[3] if len(obx) > 3 else "")
+        if found is None:
+            ctx.drop(FilterReason.NO_CODE, f"{where}-3")
+            return
+        at = self._time(obx, where)
+        if at is None:
+            return
+        rank = self._rank(obx)
+        text = "\n".join(lines).strip()
+        if not text and rank < Rank.CANCELLED:
+            ctx.drop(FilterReason.NO_VALUE, f"{where}-5")
+        elif obx[2] == "TX" and len(lines) == 1 and len(text) <= SHORT_TEXT:
+            raw_unit = unit(ctx, obx[6] if len(obx) > 6 else "")
+            value = read(ctx, "ST", obx[5], raw_unit) if text else Value(None)
+            if isinstance(value, Value):
+                self._add(obx, found, at, rank, value, obx[5] if len(obx) > 5 else "", raw_unit, where)
+        else:
+            sub_id = obx[4] if len(obx) > 4 and len(lines) == 1 else ""
+            identity = self._identity("report", found[1], sub_id, at[1])
+            version = ctx.version(text, rank=rank, issued=self.group.issued)
+            self.facts.append(report(identity, version, at[0], found[0], text, self.encounter))
+
+    def _line(self, obx: Segment, code_raw: str, where: str) -> None:
+        """A TX or FT: lines of one report follow each other under one code and time."""
+        key = (code_raw, obx[14] if len(obx) > 14 else "")
+        if self._text is not None and key != self._text_key:
+            self.flush()
+        if self._text is None:
+            self._text, self._text_key = (obx, where), key
+        raw = obx[5] if len(obx) > 5 else ""
+        self._lines += [self.ctx.message.decoded(r) for r in self._repetitions(raw, "TX") if r != NULL] or [""]
+
+    def _encapsulated(self, obx: Segment, code_raw: str, where: str) -> None:
+        ctx = self.ctx
+        at = self._time(obx, where)
+        if at is None:
+            return
+        found = observed_code(ctx, code_raw)
+        code = found[1] if found else Code("", "")
+        rank = self._rank(obx)
+        fact = encapsulated(
+            ctx,
+            obx[5] if len(obx) > 5 else "",
+            self._identity("document", code, obx[4] if len(obx) > 4 else "", at[1]),
+            rank,
+            self.group.issued,
+            at[0],
+            found[0] if found else None,
+            self.encounter,
+        )
+        if isinstance(fact, FilterReason):
+            ctx.drop(fact, f"{where}-5")
+        else:
+            self.facts.append(fact)
+
+    def _add(
+        self,
+        obx: Segment,
+        found: tuple[Code, Code],
+        at: tuple[datetime, str],
+        rank: int,
+        value: Value,
+        raw: str,
+        unit_text: str,
+        where: str,
+    ) -> None:
+        ctx = self.ctx
+        code, sent = found
+        size = len(obx)
+        number, unit_now = value.value, unit_text
+        if isinstance(number, float):
+            quantity = ctx.tables.canonical(code.code if code.system == LOINC else "", number, unit_text)
+            if isinstance(quantity, FilterReason):
+                ctx.drop(quantity, f"{where}-6" if quantity is not FilterReason.IMPLAUSIBLE_VALUE else f"{where}-5")
+                return
+            number, unit_now = quantity.value, quantity.unit
+        decoded = ctx.message.decoded
+        reference = decoded(obx[7]) if size > 7 and obx[7] and obx[7] != NULL else ""
+        flag = ctx.message.value(obx, 8) if size > 8 and obx[8] else ""
+        self.facts.append(
+            Observation(
+                id=self._identity("observation", sent, obx[4] if size > 4 else "", at[1]),
+                version=self._version(rank, raw, unit_text, reference, flag),
+                code=code,
+                time=at[0],
+                value=number,
+                unit=unit_now if isinstance(number, float) else "",
+                comparator=value.comparator,
+                interpretation=flag,
+                reference_range=reference,
+                encounter=self.encounter,
+                original=self._original(value, raw, unit_text, unit_now, None if code is sent else sent),
+            )
+        )
+
+    def _version(self, rank: int, *content: str) -> Version:
+        return self.ctx.version(*content, rank=rank, issued=self.group.issued)
+
+    def _original(self, value: Value, raw: str, unit_text: str, unit_now: str, sent: Code | None) -> Original:
+        """What the sender wrote, where it differs from what we keep."""
+        if isinstance(value.value, float):
+            if unit_text == unit_now and not value.comparator:
+                return Original(code=sent) if sent else _SAME
+            return Original(self.ctx.message.decoded(raw), unit_text, sent)
+        if unit_text or sent:
+            return Original("", unit_text, sent)
+        return _SAME
+
+    def _identity(self, kind: str, code: Code, sub_id: str, time_ms: str) -> str:
+        """(source, order, code, sub-id, time); a repeat within one message gets a number of its own."""
+        found = self.ctx.id(kind, self.group.order, code.system, code.code, sub_id, time_ms)
+        seen = self._ids.get(found, 0)
+        self._ids[found] = seen + 1
+        return found if not seen else self.ctx.id(kind, found, str(seen))
+
+    def _time(self, obx: Segment, where: str) -> tuple[datetime, str] | None:
+        """OBX-14, else the group's time: moment and epoch milliseconds. None when it is bad or in the future."""
+        raw = obx[14] if len(obx) > 14 else ""
+        if not raw or raw == NULL:
+            return self.group.time, self.group.time_ms
+        at = self.ctx.time(obx, 14, where)
+        return (at, str(times.epoch_ms(at))) if at else None
+
+    def _rank(self, obx: Segment) -> int:
+        state = obx[11] if len(obx) > 11 else ""
+        found = status.OBX_11.get(state)
+        return self.group.rank if found is None else found
+
+    def _repetitions(self, raw: str, kind: str) -> Sequence[str]:
+        mark = self.ctx.message.delimiters.repetition
+        if not mark or mark not in raw:
+            return (raw,)
+        return raw.split(mark)
+
+    def _number(self, segment: Segment, *fields: int) -> str:
+        for field in fields:
+            number = self.ctx.entity(segment, field)
+            if number:
+                return number
+        return ""
+
+
+_SAME = Original()
