@@ -172,10 +172,10 @@ def _part(name: str, row: Row | None, points: Callable[[float], int]) -> Part:
 
 
 def _latest(record: PatientRecord, loinc: str, as_of_ms: int) -> Row | None:
-    """The newest numeric result that is recent enough."""
+    """The newest number in the canonical unit (a row's own unit is empty then) that is recent enough."""
     found = None
     for row in record.values(loinc, as_of_ms):
-        if isinstance(row.value, int | float) and isfinite(row.value):
+        if isinstance(row.value, int | float) and isfinite(row.value) and not row.unit:
             found = row
     return found if found is not None and found.time >= as_of_ms - MAX_AGE_MS else None
 
@@ -183,4 +183,3 @@ def _latest(record: PatientRecord, loinc: str, as_of_ms: int) -> Row | None:
 def _number(row: Row) -> float:
     assert isinstance(row.value, int | float)
     return float(row.value)
-

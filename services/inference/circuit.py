@@ -32,14 +32,14 @@ class Circuit:
     def state(self) -> State:
         if self._opened_at is None:
             return State.CLOSED
-        return State.HALF_OPEN if self._clock() >= self._opened_at + self._wait else State.OPEN
+        return State.OPEN if self.wait_s > 0 else State.HALF_OPEN
 
     @property
     def wait_s(self) -> float:
         """Seconds until a probe may go; 0 when it may go now."""
         if self._opened_at is None:
             return 0.0
-        return max(0.0, self._opened_at + self._wait - self._clock())
+        return max(0.0, self._wait - (self._clock() - self._opened_at))
 
     @property
     def open_for_s(self) -> float:

@@ -346,3 +346,12 @@ def _free_ports(count: int) -> list[int]:
     finally:
         for entry in sockets:
             entry.close()
+
+
+def server_version(url: str) -> str:
+    """The version that the server at host:port (gRPC) states. Raises TritonError when none answers."""
+    try:
+        with _client(url) as client:
+            return str(client.get_server_metadata(client_timeout=PROBE_TIMEOUT_S).version)
+    except grpc_client.InferenceServerException as error:
+        raise TritonError(f"no Triton answers at {url}: {error.status()}") from None
