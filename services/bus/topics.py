@@ -58,10 +58,18 @@ RECORD_UPDATES = Topic(
 )
 PATIENT_RECORDS = Topic("patient.records", PATIENT_KEY, "PatientRecord", "The record after each event", max_bytes=LARGE)
 RISK_PREDICTIONS = Topic(
-    "risk.predictions", PATIENT_KEY, "Prediction", "Risks, fallback scores and indeterminate answers", log_append_time=True
+    "risk.predictions",
+    PATIENT_KEY,
+    "Prediction",
+    "Risks, fallback scores and indeterminate answers",
+    log_append_time=True,
 )
 RISK_SHADOW = Topic(
-    "risk.predictions.shadow", PATIENT_KEY, "Prediction", "A challenger model's risks, beside the champion's", public=False
+    "risk.predictions.shadow",
+    PATIENT_KEY,
+    "Prediction",
+    "A challenger model's risks, beside the champion's",
+    public=False,
 )
 MONITORING_METRICS = Topic(
     "monitoring.metrics", "metric name", "MetricEvent", "Monitoring figures as events", partitions=1
@@ -94,3 +102,15 @@ TOPICS: tuple[Topic, ...] = (
 )
 BY_NAME: dict[str, Topic] = {t.name: t for t in TOPICS}
 RAW_BY_FORMAT: dict[str, Topic] = {"hl7v2": HL7_RAW, "fhir": FHIR_RAW, "dicom": DICOM_RAW}
+STEP_INPUTS: dict[str, tuple[Topic, ...]] = {
+    "normalize": (HL7_RAW, FHIR_RAW, DICOM_RAW),
+    "assemble": (CLINICAL_EVENTS, RECORD_UPDATES),
+    "encode": (CLINICAL_EVENTS,),
+    "score": (PATIENT_RECORDS,),
+}
+"""What each processing step reads, for those who watch its backlog."""
+
+
+def consumer_group(step: str) -> str:
+    """The consumer group of a step: constant, so that a restart goes on where it stopped."""
+    return f"wardstream-{step}"

@@ -5,22 +5,7 @@ from collections.abc import Callable
 
 from services.bus import admin
 from services.bus.settings import Settings
-from services.bus.topics import (
-    CLINICAL_EVENTS,
-    DICOM_RAW,
-    FHIR_RAW,
-    HL7_RAW,
-    PATIENT_RECORDS,
-    RECORD_UPDATES,
-)
-
-INPUTS = {
-    "normalize": (HL7_RAW, FHIR_RAW, DICOM_RAW),
-    "assemble": (CLINICAL_EVENTS, RECORD_UPDATES),
-    "encode": (CLINICAL_EVENTS,),
-    "score": (PATIENT_RECORDS,),
-}
-"""The steps that must have caught up, with their inputs: encode feeds assemble, so one quiet look is not enough."""
+from services.bus.topics import STEP_INPUTS, consumer_group
 
 POLL_S = 0.5
 QUIET_LOOKS = 3  # in a row, with unchanged ends: a message between two steps is on its way for less than that
@@ -30,9 +15,9 @@ def await_drained(settings: Settings, timeout_s: float, progress: Callable[[dict
     """True when all steps have caught up; False after `timeout_s` without any progress."""
     quiet, before, moved = 0, None, time.monotonic()
     while True:
-        lags = {step: _lag(settings, step) for step in INPUTS}
+        lags = {step: _lag(settings, step) for step in STEP_INPUTS}
         progress(lags)
-        ends = admin.end_offsets(settings, sorted({t.name for topics in INPUTS.values() for t in topics}))
+        ends = admin.end_offsets(settings, sorted({t.name for topics in STEP_INPUTS.values() for t in topics}))
         state = (sum(lags.values()), tuple(sorted(ends.items())))
         if state != before:
             before, moved, quiet = state, time.monotonic(), 0
@@ -46,4 +31,6 @@ def await_drained(settings: Settings, timeout_s: float, progress: Callable[[dict
 
 
 def _lag(settings: Settings, step: str) -> int:
-    return sum(part.lag for part in admin.lag(settings, step, [topic.name for topic in INPUTS[step]]))
+    return sum(
+        part.lag for part in admin.lag(settings, consumer_group(step), [topic.name for topic in STEP_INPUTS[step]])
+    )
