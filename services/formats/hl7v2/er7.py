@@ -37,13 +37,15 @@ STANDARD = Delimiters()
 class Message:
     """One message, split into segments and fields. Its repr shows no content."""
 
-    __slots__ = ("codec", "delimiters", "escapes", "segments")
+    __slots__ = ("_mark", "codec", "delimiters", "escapes", "segments", "spelling")
 
     def __init__(self, segments: list[Segment], delimiters: Delimiters, codec: str) -> None:
         self.segments = segments
         self.delimiters = delimiters
         self.codec = codec
         self.escapes: Escapes = escapes(*delimiters, codec)
+        self.spelling = f"{''.join(delimiters)} {codec}"  # what the meaning of a raw value depends on
+        self._mark = delimiters.escape or "\x00"
 
     def __repr__(self) -> str:
         return f"<Message of {len(self.segments)} segments>"
@@ -83,29 +85,37 @@ class Message:
 
     def decoded(self, raw: str) -> str:
         """Text of a raw value: escape sequences decoded, white space at the ends removed."""
-        return self.escapes.decode(raw).strip()
+        return self.escapes.decode(raw).strip() if self._mark in raw else raw.strip()
 
     def part(self, raw: str, component: int = 1, subcomponent: int = 1) -> str:
         """Decoded (sub)component of one raw repetition, numbered from 1; `\"\"` and what is missing give ''."""
-        parts = self.components(raw)
-        if len(parts) < component:
+        if raw.isalnum():  # holds no delimiter, whatever the delimiters are
+            return raw if component == subcomponent == 1 else ""
+        delimiters = self.delimiters
+        if delimiters.component and delimiters.component in raw:
+            parts = raw.split(delimiters.component, component)
+            if len(parts) < component:
+                return ""
+            raw = parts[component - 1]
+        elif component > 1:
             return ""
-        text = parts[component - 1]
-        mark = self.delimiters.subcomponent
-        if mark and mark in text:
-            subparts = text.split(mark)
+        mark = delimiters.subcomponent
+        if mark and mark in raw:
+            subparts = raw.split(mark, subcomponent)
             if len(subparts) < subcomponent:
                 return ""
-            text = subparts[subcomponent - 1]
+            raw = subparts[subcomponent - 1]
         elif subcomponent > 1:
             return ""
-        return "" if text == NULL else self.decoded(text)
+        return "" if raw == NULL else self.decoded(raw)
 
     def value(self, segment: Segment, field: int, component: int = 1, subcomponent: int = 1) -> str:
         """Decoded (sub)component of a field's first repetition; '' where it is empty, null or missing."""
         raw = segment[field] if field < len(segment) else ""
         if not raw:
             return ""
+        if raw.isalnum():
+            return raw if component == subcomponent == 1 else ""
         mark = self.delimiters.repetition
         if mark and mark in raw and not (segment[0] == "MSH" and field < 3):
             raw = raw.split(mark, 1)[0]

@@ -12,7 +12,7 @@ _DTM = re.compile(
 )
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def parse(text: str, zone: tzinfo) -> datetime | None:
     """The moment that a DTM means, with its own offset, else `zone`'s; None where it is not a DTM.
 
@@ -44,6 +44,13 @@ def parse(text: str, zone: tzinfo) -> datetime | None:
         return None
 
 
+@lru_cache(maxsize=65536)
+def instant(text: str, zone: tzinfo) -> tuple[datetime, int] | None:
+    """`parse`, and the moment's epoch milliseconds."""
+    moment = parse(text, zone)
+    return None if moment is None else (moment, epoch_ms(moment))
+
+
 def _local(moment: datetime, zone: tzinfo) -> datetime:
     """A wall-clock time in a zone, as a moment with a fixed offset that the clocks really showed."""
     if not isinstance(zone, ZoneInfo):
@@ -69,6 +76,7 @@ def offset(text: str | None) -> tzinfo | None:
     return timezone(-delta if text[0] == "-" else delta)
 
 
+@lru_cache(maxsize=4096)
 def own_offset(text: str) -> tzinfo | None:
     """The offset that a DTM carries itself (MSH-7's is the message's default); None when it has none or is bad."""
     match = _DTM.match(text.strip())

@@ -46,7 +46,7 @@ def coding(ctx: Context, raw: str) -> Code | None:
 
 def observed_code(ctx: Context, raw: str) -> tuple[Code, Code] | None:
     """(LOINC where known, as sent) for an OBX-3 or OBR-4; None when there is no code. Looked up once per site."""
-    key = (raw, ctx.message.delimiters.component, ctx.message.codec)
+    key = (raw, ctx.message.spelling)
     known = ctx.tables.codes.get(key)
     if known is None:
         found = codings(ctx, raw)
@@ -61,7 +61,7 @@ def unit(ctx: Context, raw: str) -> str:
     """Unit text of an OBX-6: its code, else its text. `\"\"` is none."""
     if not raw or raw == NULL:
         return ""
-    key = (raw, ctx.message.delimiters.component, ctx.message.codec)
+    key = (raw, ctx.message.spelling)
     known = ctx.tables.units.get(key)
     if known is None:
         known = ctx.message.part(raw, 1) or ctx.message.part(raw, 2)

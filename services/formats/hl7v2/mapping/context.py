@@ -1,12 +1,15 @@
-"""What every mapping needs while it reads one message: the site's tables, times, identities, versions, what fell away."""
+"""What every mapping needs while it reads one message: the site's tables, times, identities, what fell away."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any
 
+from msgspec import UnsetType
+
 from services.domain import codes, identity, units
-from services.domain.events import Code, Rank, Version, digest
+from services.domain.events import Code, Identifier, Rank, Version
 from services.domain.reasons import FilterReason, Rejected, RejectReason
 from services.domain.site import Site
 from services.formats.hl7v2 import times
@@ -17,14 +20,19 @@ _CACHE_LIMIT = 20_000
 """Entries in each of a site's lookup tables. A hospital has some thousand codes; a full table is begun anew."""
 
 
+Place = str | None | UnsetType
+
+
 class SiteTables:
     """One site's lookups, kept between messages."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
         self.zone: tzinfo = site.zone
-        self.codes: dict[tuple[str, str, str], tuple[Code, Code]] = {}
-        self.units: dict[tuple[str, str, str], str] = {}
+        self.codes: dict[tuple[str, str], tuple[Code, Code]] = {}
+        self.units: dict[tuple[str, str], str] = {}
+        self.identifiers: dict[tuple[str, str, str], Identifier] = {}
+        self.places: dict[tuple[str, str], tuple[Place, Place, Place, Place]] = {}
         self.keys: dict[tuple[str, str], str] = {}
 
     def patient_key(self, authority: str, value: str) -> str:
@@ -69,6 +77,7 @@ class Context:
     """One message on its way to facts."""
 
     __slots__ = (
+        "_names",
         "facility",
         "filtered",
         "head",
@@ -78,7 +87,6 @@ class Context:
         "sent",
         "sequence",
         "site",
-        "source",
         "tables",
         "zone",
     )
@@ -93,7 +101,8 @@ class Context:
         self.sequence = _sequence(head.sequence)
         self.zone: tzinfo = times.own_offset(head.sent) or site_tables.zone
         self.latest_ms = latest_ms
-        self.source = f"{head.sending_application}|{head.sending_facility}"
+        source = f"{head.sending_application}|{head.sending_facility}\x1f"
+        self._names = blake2b(source.encode(), digest_size=8)
         self.facility = head.sending_facility or self.site.default_authority
         self.filtered: dict[tuple[FilterReason, str], None] = {}
 
@@ -103,33 +112,37 @@ class Context:
 
     def version(self, *content: str, rank: int = Rank.FINAL, issued: int | None = None) -> Version:
         """A fact's version. Where it was issued before it was sent, the delay breaks ties between two sendings."""
+        content_digest = blake2b("\x1f".join(content).encode(), digest_size=4).hexdigest()
         if issued is None or issued == self.issued:
-            return Version(rank, self.issued, self.sequence, digest(*content, size=4))
-        return Version(rank, issued, self.sequence or max(0, self.issued - issued), digest(*content, size=4))
+            return Version(rank, self.issued, self.sequence, content_digest)
+        return Version(rank, issued, self.sequence or max(0, self.issued - issued), content_digest)
 
     def id(self, *parts: str) -> str:
-        """A fact's identity within what this source sends."""
-        return digest(self.source, *parts, size=8)
+        """A fact's identity within what this source sends: `digest(source, *parts, size=8)`."""
+        name = self._names.copy()
+        name.update("\x1f".join(parts).encode())
+        return name.hexdigest()
 
     def time(self, segment: Segment, field: int, where: str, component: int = 1) -> datetime | None:
         """A moment from a field's first repetition. None when it is empty, or bad or future, which is set aside."""
+        found = self.instant(segment, field, where, component)
+        return found[0] if found else None
+
+    def instant(self, segment: Segment, field: int, where: str, component: int = 1) -> tuple[datetime, int] | None:
+        """`time`, with the moment's epoch milliseconds."""
         raw = segment[field] if field < len(segment) else ""
         if not raw:
             return None
         text = raw if raw.isdigit() else self.message.value(segment, field, component)
         if not text:
             return None
-        return self.moment(text, f"{where}-{field}")
-
-    def moment(self, text: str, where: str) -> datetime | None:
-        """A moment from DTM text, or None: bad and future ones are set aside."""
-        moment = times.parse(text, self.zone)
-        if moment is None:
-            self.drop(FilterReason.BAD_ITEM_TIMESTAMP, where)
-        elif times.epoch_ms(moment) > self.latest_ms:
-            self.drop(FilterReason.FUTURE_ITEM_TIMESTAMP, where)
+        found = times.instant(text, self.zone)
+        if found is None:
+            self.drop(FilterReason.BAD_ITEM_TIMESTAMP, f"{where}-{field}")
+        elif found[1] > self.latest_ms:
+            self.drop(FilterReason.FUTURE_ITEM_TIMESTAMP, f"{where}-{field}")
             return None
-        return moment
+        return found
 
     def entity(self, segment: Segment, field: int) -> str:
         """An entity identifier (EI) as one text: its own value and its namespace; '' when empty."""

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from services.domain.events import AnyFact, Code, Document, Rank
 from services.domain.reasons import FilterReason
+from services.formats.hl7v2 import times
 from services.formats.hl7v2.er7 import NULL, Segment
 from services.formats.hl7v2.mapping import status
 from services.formats.hl7v2.mapping.codings import coding
@@ -44,8 +45,8 @@ class _Txa:
         self.code, self.title = _type(ctx, txa)
         self.number = ctx.entity(txa, 12)
         self.parent = ctx.entity(txa, 13)
-        times = (ctx.time(txa, field, "TXA") for field in (4, 6, 7, 8))
-        self.at: datetime = next((t for t in times if t), ctx.sent)
+        found = (ctx.time(txa, field, "TXA") for field in (4, 6, 7, 8))
+        self.at: datetime = next((at for at in found if at), ctx.sent)
         self.rank: int = status.TXA_17.get(ctx.message.value(txa, 17).upper(), Rank.FINAL)
         if ctx.message.value(txa, 19).upper() in status.TXA_19_CANCELLED:
             self.rank = Rank.CANCELLED
@@ -89,7 +90,7 @@ def _content(ctx: Context, segments: list[Segment], about: _Txa, encounter: str)
     lines: list[str] = []
     others = Results(ctx, encounter)
     others.group.order = about.number
-    others.group.time, others.group.rank = about.at, about.rank
+    others.group.at, others.group.rank = (about.at, times.epoch_ms(about.at)), about.rank
     number = 0
     text_seen = False
     for segment in segments:

@@ -7,7 +7,7 @@ from msgspec import UNSET, UnsetType
 
 from services.domain.events import Encounter, EncounterStatus, Identifier, digest
 from services.formats.hl7v2.er7 import NULL, Segment
-from services.formats.hl7v2.mapping.context import Context
+from services.formats.hl7v2.mapping.context import Context, Place, room
 from services.formats.hl7v2.mapping.patient import identifier
 
 _CLASS = {  # HL7 table 0004 -> v3 ActCode, as HL7's own v2-to-FHIR map has it; other codes are the site's
@@ -83,7 +83,7 @@ def encounter(ctx: Context, pv1: Segment, evn: Segment | None, rank: int) -> Enc
     effect = EFFECTS.get(ctx.head.event, _QUIET) if ctx.head.code == "ADT" else _ELSEWHERE
     happened = _happened(ctx, evn) if ctx.head.code == "ADT" else None
     fact_id, number = encounter_id(ctx, pv1)
-    unit, room, bed, facility = _location(ctx, pv1) if effect.locates else (UNSET, UNSET, UNSET, UNSET)
+    ward, chamber, bed, facility = _location(ctx, pv1) if effect.locates else (UNSET, UNSET, UNSET, UNSET)
     start, end = _time(ctx, pv1, 44), _time(ctx, pv1, 45)
     if effect.starts and start is UNSET:
         start = happened or ctx.sent
@@ -100,7 +100,7 @@ def encounter(ctx: Context, pv1: Segment, evn: Segment | None, rank: int) -> Enc
     if effect.undoes_end:
         end, disposition = None, None
     kind = _class(ctx, pv1)
-    content = (unit, room, bed, facility, start, end, since, disposition, kind, effect.status)
+    content = (ward, chamber, bed, facility, start, end, since, disposition, kind, effect.status)
     return Encounter(
         id=fact_id,
         version=ctx.version(*map(str, content), rank=rank),
@@ -109,8 +109,8 @@ def encounter(ctx: Context, pv1: Segment, evn: Segment | None, rank: int) -> Enc
         start=start,
         end=end,
         facility=facility,
-        unit=unit,
-        room=room,
+        unit=ward,
+        room=chamber,
         bed=bed,
         unit_since=since,
         disposition=disposition,
@@ -132,23 +132,23 @@ def _time(ctx: Context, pv1: Segment, field: int) -> datetime | None | UnsetType
     return None if raw == NULL else ctx.time(pv1, field, "PV1") or UNSET
 
 
-_Place = str | None | UnsetType
-
-
-def _location(ctx: Context, pv1: Segment) -> tuple[_Place, _Place, _Place, _Place]:
+def _location(ctx: Context, pv1: Segment) -> tuple[Place, Place, Place, Place]:
     """PV1-3 (PL): point of care, room, bed, facility."""
     raw = pv1[3] if len(pv1) > 3 else ""
     if not raw:
         return UNSET, UNSET, UNSET, UNSET
     if raw == NULL:
         return None, None, None, None
-    first = ctx.message.repetitions(pv1, 3)[0]
-    parts = ctx.message.components(first)
-    unit, room, bed, facility = (_part(ctx, parts, n) for n in range(4))
-    return unit, room, bed, facility
+    key = (raw, ctx.message.spelling)
+    known = ctx.tables.places.get(key)
+    if known is None:
+        parts = ctx.message.components(ctx.message.repetitions(pv1, 3)[0])
+        known = _part(ctx, parts, 0), _part(ctx, parts, 1), _part(ctx, parts, 2), _part(ctx, parts, 3)
+        room(ctx.tables.places)[key] = known
+    return known
 
 
-def _part(ctx: Context, parts: list[str], n: int) -> _Place:
+def _part(ctx: Context, parts: list[str], n: int) -> Place:
     raw = parts[n] if n < len(parts) else ""
     if raw == NULL:
         return None

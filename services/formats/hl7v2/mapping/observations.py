@@ -5,7 +5,6 @@ from datetime import datetime
 
 from services.domain.events import AnyFact, Code, Observation, Original, Rank, Version
 from services.domain.reasons import FilterReason
-from services.formats.hl7v2 import times
 from services.formats.hl7v2.er7 import NULL, Segment
 from services.formats.hl7v2.mapping import status
 from services.formats.hl7v2.mapping.codings import observed_code, unit
@@ -19,15 +18,18 @@ SHORT_TEXT = 120
 """Characters up to which a one-line TX is a value (Alert, Positive); what is longer is a report."""
 
 
+Instant = tuple[datetime, int]
+"""A moment and its epoch milliseconds."""
+
+
 class Group:
     """What an OBX inherits from the ORC and OBR (or RXA) it stands under."""
 
-    __slots__ = ("issued", "order", "rank", "time", "time_ms")
+    __slots__ = ("at", "issued", "order", "rank")
 
-    def __init__(self, order: str, time: datetime, rank: int, issued: int) -> None:
+    def __init__(self, order: str, at: Instant, rank: int, issued: int) -> None:
         self.order = order  # filler, else placer order number
-        self.time = time
-        self.time_ms = str(times.epoch_ms(time))
+        self.at = at
         self.rank = rank
         self.issued = issued
 
@@ -39,7 +41,7 @@ class Results:
         self.ctx = ctx
         self.encounter = encounter
         self.facts: list[AnyFact] = []
-        self.group = Group("", ctx.sent, Rank.UNKNOWN, ctx.issued)
+        self.group = Group("", (ctx.sent, ctx.issued), Rank.UNKNOWN, ctx.issued)
         self._orc: Segment | None = None
         self._ids: dict[str, int] = {}
         self._lines: list[str] = []  # of the TX/FT result that is being read
@@ -50,29 +52,30 @@ class Results:
         """An ORC: its numbers serve an OBR or RXA that has none."""
         self.flush()
         self._orc = orc
-        self.group = Group(self._number(orc, 3, 2), self.ctx.sent, Rank.UNKNOWN, self.ctx.issued)
+        sent = (self.ctx.sent, self.ctx.issued)
+        self.group = Group(self._number(orc, 3, 2), sent, Rank.UNKNOWN, self.ctx.issued)
 
     def request(self, obr: Segment, where: str) -> None:
         """An OBR: the order number, default time, default status of the OBX segments below it."""
         self.flush()
         ctx = self.ctx
         number = self._number(obr, 3, 2) or (self._number(self._orc, 3, 2) if self._orc else "")
-        at = ctx.time(obr, 7, where) or ctx.time(obr, 14, where)
-        issued = ctx.time(obr, 22, where)
+        at = ctx.instant(obr, 7, where) or ctx.instant(obr, 14, where)
+        issued = ctx.instant(obr, 22, where)
         state = obr[25] if len(obr) > 25 else ""
         self.group = Group(
             number,
-            at or issued or ctx.sent,
+            at or issued or (ctx.sent, ctx.issued),
             status.OBR_25.get(state, Rank.UNKNOWN),
-            times.epoch_ms(issued) if issued else ctx.issued,
+            issued[1] if issued else ctx.issued,
         )
 
     def administration(self, rxa: Segment, where: str) -> None:
         """An RXA (VXU): its time is that of the OBX segments below it."""
         self.flush()
-        at = self.ctx.time(rxa, 3, where)
-        order = self.group.order
-        self.group = Group(order, at or self.ctx.sent, Rank.UNKNOWN, self.ctx.issued)
+        ctx = self.ctx
+        at = ctx.instant(rxa, 3, where) or (ctx.sent, ctx.issued)
+        self.group = Group(self.group.order, at, Rank.UNKNOWN, ctx.issued)
 
     def observe(self, obx: Segment, where: str) -> None:
         """One OBX."""
@@ -174,7 +177,7 @@ class Results:
         self,
         obx: Segment,
         found: tuple[Code, Code],
-        at: tuple[datetime, str],
+        at: Instant,
         rank: int,
         value: Value,
         raw: str,
@@ -223,20 +226,19 @@ class Results:
             return Original("", unit_text, sent)
         return _SAME
 
-    def _identity(self, kind: str, code: Code, sub_id: str, time_ms: str) -> str:
+    def _identity(self, kind: str, code: Code, sub_id: str, time_ms: int) -> str:
         """(source, order, code, sub-id, time); a repeat within one message gets a number of its own."""
-        found = self.ctx.id(kind, self.group.order, code.system, code.code, sub_id, time_ms)
+        found = self.ctx.id(kind, self.group.order, code.system, code.code, sub_id, str(time_ms))
         seen = self._ids.get(found, 0)
         self._ids[found] = seen + 1
         return found if not seen else self.ctx.id(kind, found, str(seen))
 
-    def _time(self, obx: Segment, where: str) -> tuple[datetime, str] | None:
+    def _time(self, obx: Segment, where: str) -> Instant | None:
         """OBX-14, else the group's time: moment and epoch milliseconds. None when it is bad or in the future."""
         raw = obx[14] if len(obx) > 14 else ""
         if not raw or raw == NULL:
-            return self.group.time, self.group.time_ms
-        at = self.ctx.time(obx, 14, where)
-        return (at, str(times.epoch_ms(at))) if at else None
+            return self.group.at
+        return self.ctx.instant(obx, 14, where)
 
     def _rank(self, obx: Segment) -> int:
         state = obx[11] if len(obx) > 11 else ""

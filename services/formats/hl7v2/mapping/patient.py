@@ -9,7 +9,7 @@ from services.domain.identity import primary_identifier
 from services.domain.reasons import FilterReason
 from services.formats.hl7v2 import times
 from services.formats.hl7v2.er7 import NULL, Segment
-from services.formats.hl7v2.mapping.context import Context
+from services.formats.hl7v2.mapping.context import Context, room
 
 _SEX = {  # HL7 table 0001 -> FHIR administrative-gender
     "M": "male",
@@ -29,19 +29,26 @@ _SEX = {  # HL7 table 0001 -> FHIR administrative-gender
 
 def identifier(ctx: Context, raw: str) -> Identifier | None:
     """A CX: value, assigning authority (CX.4, else the sending facility, else the site's default), type."""
-    message = ctx.message
-    value = message.part(raw, 1)
-    if not value:
-        return None
-    authority = message.part(raw, 4, 1) or message.part(raw, 4, 2) or ctx.facility
-    return Identifier(authority, value, message.part(raw, 5))
+    key = (raw, ctx.facility, ctx.message.spelling)
+    known = ctx.tables.identifiers.get(key)
+    if known is None:
+        message = ctx.message
+        value = message.part(raw, 1)
+        if not value:
+            return None
+        authority = message.part(raw, 4, 1) or message.part(raw, 4, 2) or ctx.facility
+        known = room(ctx.tables.identifiers)[key] = Identifier(authority, value, message.part(raw, 5))
+    return known
 
 
 def identifiers(ctx: Context, segment: Segment, *fields: int) -> list[Identifier]:
     """All identifiers of the first of these fields that has any, without repeats, in order."""
     for field in fields:
-        found = [identifier(ctx, raw) for raw in ctx.message.repetitions(segment, field)]
-        usable = list(dict.fromkeys(i for i in found if i is not None))
+        usable: list[Identifier] = []
+        for raw in ctx.message.repetitions(segment, field):
+            found = identifier(ctx, raw)
+            if found is not None and found not in usable:
+                usable.append(found)
         if usable:
             return usable
     return []
