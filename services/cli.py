@@ -7,7 +7,7 @@ from pathlib import Path
 
 from services import __version__
 
-SERVICES = ("edge", "normalize", "assemble", "encode", "score", "monitor", "deliver")
+SERVICES = ("edge", "normalize", "assemble", "encode", "score", "fallback", "shadow", "monitor", "deliver")
 SOURCES = ("cinc2019", "cinc2012", "eicu", "nih_cxr", "hl7v2", "fhir", "synthetic")
 TRAINING_TASKS = ("sepsis-6h", "mortality-48h", "mortality-24h", "fusion", "cxr-pneumonia")
 EVALUATION_TASKS = ("sepsis-6h", "mortality-48h", "mortality-24h", "cxr-pneumonia")
@@ -198,7 +198,11 @@ def _run(args: argparse.Namespace) -> int:
 
     from services.bus.settings import load
 
-    importlib.import_module(f"services.{args.service}.service").run(load())
+    # Two services stand beside scoring, in its room: NEWS2 while the model server is away, and a challenger model.
+    room, entry = {"fallback": ("score", "run_fallback"), "shadow": ("score", "run_shadow")}.get(
+        args.service, (args.service, "run")
+    )
+    getattr(importlib.import_module(f"services.{room}.service"), entry)(load())
     return 0
 
 

@@ -24,6 +24,8 @@ METRICS_PORTS = {
     "score": 9105,
     "monitor": 9106,
     "deliver": 9107,
+    "fallback": 9108,
+    "score-shadow": 9109,
 }
 """Default port of each service's /metrics, distinct so that all of them can share a machine."""
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -116,7 +118,12 @@ class Settings:
     dicom_ae_title: str = setting("WARDSTREAM", "Its application entity title")
 
     # Scoring and the page
-    triton_url: str = setting("localhost:8001", "Triton's gRPC address")
+    triton_url: str = setting(
+        "localhost:8001", "Triton's gRPC address; dns:///HOST:PORT spreads over all of a name's addresses"
+    )
+    models: Path = setting(CHECKOUT / "model_repository", "The model repository, for the models' manifests")
+    model: str = setting("risk_fusion", "The model whose risks are published: name or name:version")
+    shadow_model: str = setting("", "A challenger that scores to risk.predictions.shadow: name or name:version")
     page_host: str = setting("0.0.0.0", "Address of the page")
     page_port: int = setting(8090, "Its port")
 
@@ -224,6 +231,8 @@ def table() -> str:
         shown = f"`{one.default}`" if isinstance(one.default, str | int | float) and one.default != "" else ""
         if one.name == "home":
             shown = "`.wardstream`"
+        if one.name == "models":
+            shown = "`model_repository`"
         meaning = one.metadata["meaning"]
         if one.metadata["choices"]:
             meaning += ": " + ", ".join(f"`{c}`" for c in one.metadata["choices"])

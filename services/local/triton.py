@@ -20,8 +20,8 @@ from typing import Self
 
 import tritonclient.grpc as grpc_client
 
-from services.local import triton_repository
 from services.inference.probe import check_probe, echo_name, probe_inputs
+from services.local import triton_repository
 
 START_TIMEOUT_S = 60.0  # 2 s is usual; a busy 2-core machine loading several models needs more
 STOP_TIMEOUT_S = 8.0  # SIGTERM drains requests in flight (exit time-out 5 s), then SIGKILL
@@ -194,7 +194,7 @@ class _Installation:
             raise TritonError(f"{venv} has no nvidia-pytriton: run `make .venv-triton`")
         if not library:
             raise TritonError(
-                f"this Python {self.version} has no shared libpython{self.version}.so.1.0, which Triton's Python backend "
+                f"this Python {self.version} has no libpython{self.version}.so.1.0, which Triton's Python backend "
                 f"loads: install libpython{self.version} (Debian, Ubuntu) or a Python built with --enable-shared"
             )
 

@@ -1,0 +1,46 @@
+"""Which models are deployed: their names and versions from the settings, what they are from their manifests."""
+
+from dataclasses import dataclass
+
+from services.bus.settings import BadSetting, Settings
+from services.inference.client import InferenceClient, TritonClient
+from services.inference.manifest import Manifest, ManifestError, load_manifest
+from services.inference.watch import Metrics
+from services.score.scorer import Scorer, make_scorer
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A model and, where there is one, the model that explains it."""
+
+    model: Manifest
+    explain: Manifest | None
+
+
+def champion(settings: Settings) -> Deployed:
+    """The model whose risks are published: WARDSTREAM_MODEL. Raises ManifestError."""
+    return _deployed(settings, settings.model)
+
+
+def challenger(settings: Settings) -> Deployed | None:
+    """The model that scores silently beside it: WARDSTREAM_SHADOW_MODEL; None when there is none."""
+    return _deployed(settings, settings.shadow_model) if settings.shadow_model else None
+
+
+def scorer(deployed: Deployed, settings: Settings, client: InferenceClient | None = None) -> Scorer:
+    """A scorer on Triton (or on the client given)."""
+    return make_scorer(client or TritonClient(settings.triton_url), deployed.model, deployed.explain, watcher=Metrics())
+
+
+def _deployed(settings: Settings, named: str) -> Deployed:
+    name, _, version = named.partition(":")
+    if not name or (version and not version.isdigit()):
+        raise BadSetting(f"a model is name or name:version, not {named!r}")
+    model = load_manifest(settings.models, name, version)
+    try:
+        explain = load_manifest(settings.models, f"{name}_explain", version)
+    except ManifestError:
+        if (settings.models / f"{name}_explain").exists():
+            raise
+        explain = None
+    return Deployed(model, explain)
