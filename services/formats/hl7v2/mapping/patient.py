@@ -1,15 +1,17 @@
 """PID: who the message is about (v2.8 chapter 3.4.2)."""
 
 from datetime import datetime
+from typing import Protocol
 
 from msgspec import UNSET, UnsetType
 
 from services.domain.events import Identifier, Patient, Rank
 from services.domain.identity import primary_identifier
 from services.domain.reasons import FilterReason
+from services.domain.site import Site
 from services.formats.hl7v2 import times
-from services.formats.hl7v2.er7 import NULL, Segment
-from services.formats.hl7v2.mapping.context import Context, room
+from services.formats.hl7v2.er7 import NULL, Message, Segment
+from services.formats.hl7v2.mapping.context import Context, SiteTables, room
 
 _SEX = {  # HL7 table 0001 -> FHIR administrative-gender
     "M": "male",
@@ -27,7 +29,16 @@ _SEX = {  # HL7 table 0001 -> FHIR administrative-gender
 }
 
 
-def identifier(ctx: Context, raw: str) -> Identifier | None:
+class Scope(Protocol):
+    """What identifiers are read in; a mapping's `Context` is one."""
+
+    message: Message
+    site: Site
+    tables: SiteTables
+    facility: str
+
+
+def identifier(ctx: Scope, raw: str) -> Identifier | None:
     """A CX: value, assigning authority (CX.4, else the sending facility, else the site's default), type."""
     key = (raw, ctx.facility, ctx.message.spelling)
     known = ctx.tables.identifiers.get(key)
@@ -41,7 +52,7 @@ def identifier(ctx: Context, raw: str) -> Identifier | None:
     return known
 
 
-def identifiers(ctx: Context, segment: Segment, *fields: int) -> list[Identifier]:
+def identifiers(ctx: Scope, segment: Segment, *fields: int) -> list[Identifier]:
     """All identifiers of the first of these fields that has any, without repeats, in order."""
     for field in fields:
         usable: list[Identifier] = []
@@ -54,12 +65,12 @@ def identifiers(ctx: Context, segment: Segment, *fields: int) -> list[Identifier
     return []
 
 
-def patient_identifiers(ctx: Context, pid: Segment) -> list[Identifier]:
+def patient_identifiers(ctx: Scope, pid: Segment) -> list[Identifier]:
     """PID-3, else PID-2, else PID-4 (2.3 senders)."""
     return identifiers(ctx, pid, 3, 2, 4)
 
 
-def key_of(ctx: Context, found: list[Identifier]) -> str | None:
+def key_of(ctx: Scope, found: list[Identifier]) -> str | None:
     """The patient key: of the identifier type that the site prefers."""
     primary = primary_identifier(found, ctx.site.preferred_identifier_types)
     return ctx.tables.patient_key(primary.authority, primary.value) if primary else None
