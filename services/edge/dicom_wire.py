@@ -1,0 +1,100 @@
+"""What pynetdicom's association server lacks at its sockets: bounds, deadlines, TLS that cannot block, and silence.
+
+Seen in pynetdicom 3.0.4: a PDU's claimed length (up to 4 GiB) is read without a limit, and a data set grows in
+memory without one; an accepted socket has no time-out, so a peer that stalls inside a PDU holds its association
+for ever; the TLS handshake runs in the accepting thread, so one silent peer keeps all others out; Nagle's
+algorithm holds back each response (20 instances a second instead of 134).
+"""
+
+import logging
+import socket
+import ssl
+import sys
+from typing import Any
+
+from pynetdicom import _config
+from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
+
+log = logging.getLogger(__name__)
+
+STALL_TIMEOUT_S = 30.0
+"""Longest silence inside a PDU or a TLS handshake."""
+PDU_SLACK = 256 << 10
+"""A-ASSOCIATE-RQ is not bound by the agreed maximum: 128 contexts with many transfer syntaxes take some 100 KiB."""
+MESSAGE_SLACK = 1 << 20
+"""What a C-STORE takes besides its data set: command set and PDU headers."""
+
+
+def silence() -> None:
+    """Keep pynetdicom's own logs out: at some levels they hold identifiers and whole data sets."""
+    _config.LOG_HANDLER_LEVEL = "none"
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
+
+
+class BoundedReader:
+    """Takes the place of an association socket's `recv`: within a PDU's and a message's bounds, in few system calls."""
+
+    def __init__(self, wire: socket.socket, max_pdu: int, max_message: int) -> None:
+        self._wire = wire
+        self._max_pdu = max(max_pdu, PDU_SLACK)
+        self._left = self._allowance = max_message + MESSAGE_SLACK
+
+    def next_message(self) -> None:
+        """The message that was being received is complete."""
+        self._left = self._allowance
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """Up to `nr_bytes`, fewer at the connection's end. Raises OSError: to pynetdicom, a lost connection."""
+        self._left -= nr_bytes
+        if nr_bytes > self._max_pdu or self._left < 0:
+            log.warning("a DICOM peer sent more than it may and is disconnected")
+            raise OSError("more than was agreed")
+        received, at = bytearray(nr_bytes), 0
+        view = memoryview(received)
+        while at < nr_bytes:
+            got = self._wire.recv_into(view[at:])
+            if not got:
+                break
+            at += got
+        view.release()
+        del received[at:]
+        return received
+
+
+def bound(association_socket: AssociationSocket, max_pdu: int, max_message: int) -> BoundedReader:
+    """Put the bounds, the deadline and TCP_NODELAY on a freshly accepted association's socket."""
+    wire = association_socket.socket
+    assert wire is not None
+    wire.settimeout(STALL_TIMEOUT_S)
+    wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    reader = BoundedReader(wire, max_pdu, max_message)
+    association_socket.recv = reader.recv  # type: ignore[method-assign]
+    return reader
+
+
+class Server(ThreadedAssociationServer):
+    """pynetdicom's server with the TLS handshake in the association's own thread, under a deadline."""
+
+    request_queue_size = 128
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        assert self.socket is not None
+        client, address = self.socket.accept()
+        if self.ssl_context:
+            client.settimeout(STALL_TIMEOUT_S)
+            client = self.ssl_context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+        return client, address
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        if isinstance(request, ssl.SSLSocket):
+            try:
+                request.do_handshake()
+            except OSError as error:
+                log.info("a TLS handshake failed: %s", type(error).__name__)
+                self.shutdown_request(request)
+                return
+        super().process_request_thread(request, client_address)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Instead of socketserver's traceback on standard error, which may quote what was received."""
+        log.error("an association could not be set up: %s", type(sys.exception()).__name__)
