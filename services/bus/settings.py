@@ -131,6 +131,11 @@ class Settings:
     monitor_interval: float = setting(10.0, "Between two sets of figures on monitoring.metrics", "s")
     monitor_look_back: float = setting(86400.0, "How far back the monitor reads when it starts", "s")
 
+    @property
+    def objects_address(self) -> str:
+        """Where the object store is: `objects`, else a folder below home."""
+        return self.objects or str(self.home / "objects")
+
 
 def load(environment: Mapping[str, str] | None = None) -> Settings:
     """Read the settings from the environment; raises BadSetting naming the first variable that cannot be read."""

@@ -17,7 +17,7 @@ from services.bus import admin, connect, health
 from services.bus import metrics as registry
 from services.bus.messages import MetricEvent
 from services.bus.reader import follow
-from services.bus.settings import CHECKOUT, Settings
+from services.bus.settings import Settings
 from services.bus.topics import (
     CLINICAL_EVENTS,
     DEAD_LETTERS,
@@ -51,7 +51,7 @@ async def _run(settings: Settings) -> None:
     await producer.start()
     try:
         async with follow(settings, TOPICS, settings.monitor_look_back, "wardstream-monitor") as reader:
-            collector = Collector(*load_references(CHECKOUT / "model_repository"))
+            collector = Collector(*load_references(settings.models))
             state.set_ready(True)
             publishing = asyncio.create_task(_publish(settings, collector, producer, stopping))
             while not stopping.is_set() and not publishing.done():
