@@ -1,0 +1,115 @@
+"""A message's resources and the references between them (R4 sections 2.36.4 and 2.3.0)."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+from urllib.parse import parse_qs
+
+from services.formats.fhir.access import Object, items, numbered, obj, text
+
+BUNDLE_TYPES = frozenset(
+    {
+        *("document", "message", "transaction", "transaction-response", "batch", "batch-response"),
+        *("history", "searchset", "collection", "subscription-notification"),
+    }
+)
+
+
+class Entry(NamedTuple):
+    """One resource of a message: where it stands (`entry[7]`, '' for a message of one), its URL and its request."""
+
+    resource: Object
+    where: str
+    url: str = ""
+    method: str = ""
+
+    @property
+    def type(self) -> str:
+        return text(self.resource.get("resourceType"))
+
+    @property
+    def id(self) -> str:
+        return text(self.resource.get("id"))
+
+
+class Message:
+    """The entries of one message, and what in it answers to a reference."""
+
+    def __init__(self, root: Object) -> None:
+        self.root = root
+        self.is_bundle = root.get("resourceType") == "Bundle"
+        self.entries: list[Entry] = list(_entries(root)) if self.is_bundle else [Entry(root, "")]
+        self._by_url: dict[str, Entry] = {}
+        self._by_identifier: dict[tuple[str, str, str], Entry] = {}
+        for entry in self.entries:
+            self._index(entry)
+
+    def _index(self, entry: Entry) -> None:
+        if entry.url:
+            self._by_url.setdefault(entry.url, entry)
+        if entry.id:
+            self._by_url.setdefault(f"{entry.type}/{entry.id}", entry)
+            self._by_url.setdefault(f"urn:uuid:{entry.id}", entry)
+        if entry.type == "Patient":
+            for found in items(entry.resource.get("identifier")):
+                name = (entry.type, text(found.get("system")), text(found.get("value")))
+                self._by_identifier.setdefault(name, entry)
+
+    def find(self, reference: str) -> Entry | None:
+        """The entry that a literal reference means: by fullUrl, else by Type/id; versions are ignored."""
+        plain = reference.partition("/_history/")[0]
+        entry = self._by_url.get(plain)
+        if entry is None and "/" in plain and not plain.startswith("urn:"):
+            # An absolute URL of this server, whose entries carry no fullUrl.
+            tail = self._by_url.get("/".join(plain.rsplit("/", 2)[-2:]))
+            if tail is not None and (not tail.url or tail.url.startswith("urn:") or "://" not in plain):
+                entry = tail
+        return entry
+
+    def by_identifier(self, kind: str, system: str, value: str) -> Entry | None:
+        """The entry of a type that carries an identifier."""
+        return self._by_identifier.get((kind, system, value))
+
+
+def _entries(bundle: Object) -> Iterator[Entry]:
+    for position, entry in numbered(bundle.get("entry")):
+        request = obj(entry.get("request"))
+        yield Entry(
+            obj(entry.get("resource")),
+            f"entry[{position}]",
+            text(entry.get("fullUrl")),
+            text(request.get("method")).upper(),
+        )
+
+
+class Target(NamedTuple):
+    """What a literal reference names outside the message."""
+
+    base: str  # URL of the server, '' for a relative reference
+    type: str
+    id: str
+
+
+def target(reference: str) -> Target | None:
+    """`[base/]Type/id[/_history/v]`; None for anything else (urn:, fragments, conditional)."""
+    parts = reference.partition("/_history/")[0].rsplit("/", 2)
+    if len(parts) < 2 or not parts[-1] or "?" in reference or reference.startswith(("urn:", "#")):
+        return None
+    kind = parts[-2]
+    if not kind[:1].isupper() or not kind.isalpha():
+        return None
+    return Target(parts[0] if len(parts) == 3 else "", kind, parts[-1])
+
+
+def conditional(reference: str) -> tuple[str, str, str] | None:
+    """(Type, system, value) of a conditional reference by identifier, `Patient?identifier=system|value`."""
+    head, mark, query = reference.partition("?")
+    if not mark:
+        return None
+    try:
+        values = parse_qs(query, max_num_fields=16).get("identifier", [])
+    except ValueError:
+        return None
+    if not values:
+        return None
+    system, bar, value = values[0].rpartition("|")
+    return (head.rsplit("/", 1)[-1], system if bar else "", value) if value else None

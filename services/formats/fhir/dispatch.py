@@ -1,0 +1,46 @@
+"""Which resource types are read, and how; every other type has its reason."""
+
+from collections.abc import Callable, Sequence
+
+from services.domain.events import AnyFact
+from services.domain.reasons import FilterReason
+from services.formats.fhir import clinical, documents, imaging, medications
+from services.formats.fhir.context import Item
+from services.formats.fhir.encounter import encounter
+from services.formats.fhir.observation import observations
+
+READERS: dict[str, Callable[[Item], Sequence[AnyFact]]] = {
+    "Encounter": lambda item: [encounter(item)],
+    "Observation": observations,
+    "DiagnosticReport": documents.report,
+    "DocumentReference": documents.reference,
+    "Condition": clinical.condition,
+    "Procedure": clinical.procedure,
+    "Immunization": clinical.immunization,
+    "ServiceRequest": clinical.service_request,
+    "MedicationRequest": medications.request,
+    "MedicationAdministration": medications.administration,
+    "MedicationDispense": medications.dispense,
+    "ImagingStudy": imaging.study,
+}
+"""Resources about one patient that become facts, besides Patient itself."""
+
+SUBJECTS: dict[str, str] = {"Immunization": "patient"}
+"""The element that names the patient, where it is not `subject`."""
+
+NOT_ABOUT_A_PATIENT = frozenset(
+    {
+        *("Organization", "Practitioner", "PractitionerRole", "Location", "HealthcareService", "Endpoint"),
+        *("Medication", "Substance", "Device", "DeviceDefinition", "MessageHeader", "Group", "OperationOutcome"),
+        *("CapabilityStatement", "StructureDefinition", "ValueSet", "CodeSystem", "ConceptMap", "SearchParameter"),
+        *("ImplementationGuide", "Library", "Measure", "PlanDefinition", "ActivityDefinition", "Questionnaire"),
+        *("OperationDefinition", "NamingSystem", "Subscription", "SubscriptionStatus", "Parameters", "Binary"),
+        *("InsurancePlan", "OrganizationAffiliation", "ObservationDefinition", "SpecimenDefinition", "TestScript"),
+    }
+)
+"""Types without a patient: they only explain others (and are read where others refer to them)."""
+
+
+def reason_unread(kind: str) -> FilterReason:
+    """Why a type is not read."""
+    return FilterReason.NO_PATIENT_REFERENCE if kind in NOT_ABOUT_A_PATIENT else FilterReason.UNSUPPORTED_RESOURCE

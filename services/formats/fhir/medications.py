@@ -1,0 +1,107 @@
+"""MedicationRequest, MedicationAdministration, MedicationDispense (R4 sections 11.1, 11.2, 11.3)."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from services.domain.events import AnyFact, Code, Medication
+from services.domain.reasons import FilterReason
+from services.formats.fhir import datatypes, times
+from services.formats.fhir.access import Object, first, items, number, obj, text
+from services.formats.fhir.clinical import rank
+from services.formats.fhir.context import Item
+
+
+class Dose(NamedTuple):
+    """One dose: amount, unit as written (UCUM where it is coded), route."""
+
+    amount: float | None = None
+    unit: str = ""
+    route: str = ""
+
+
+def request(item: Item) -> list[AnyFact]:
+    """An order for a drug (authoredOn)."""
+    get = item.resource.get
+    validity = obj(obj(get("dispenseRequest")).get("validityPeriod"))
+    at = item.moment(get("authoredOn"), "authoredOn") or item.moment(
+        validity.get("start"), "dispenseRequest.validityPeriod.start"
+    )
+    end = item.moment(validity.get("end"), "dispenseRequest.validityPeriod.end", future=True)
+    return _medication(item, "ordered", at, end, _instructed(first(get("dosageInstruction"))))
+
+
+def administration(item: Item) -> list[AnyFact]:
+    """A dose given (effective[x]; R5 occurence[x])."""
+    at = item.choice("effective") or item.choice("occurence")
+    period = obj(item.resource.get("effectivePeriod"))
+    end = item.moment(period.get("end"), "effectivePeriod.end") if period else None
+    dosage = obj(item.resource.get("dosage"))
+    dose = Dose(*_amount(obj(dosage.get("dose"))), datatypes.concept_text(dosage.get("route")))
+    return _medication(item, "administered", at, end, dose)
+
+
+def dispense(item: Item) -> list[AnyFact]:
+    """A drug handed over, else prepared."""
+    get = item.resource.get
+    at = item.moment(get("whenHandedOver"), "whenHandedOver") or item.moment(get("whenPrepared"), "whenPrepared")
+    return _medication(item, "dispensed", at, None, _instructed(first(get("dosageInstruction"))))
+
+
+def _medication(item: Item, action: str, at: datetime | None, end: datetime | None, dose: Dose) -> list[AnyFact]:
+    get = item.resource.get
+    code = _drug(item)
+    if code is None:
+        item.drop(FilterReason.NO_CODE, "medication[x]")
+        return []
+    if at is None:
+        item.drop(FilterReason.NO_TIME)
+        return []
+    status = text(get("status"))
+    return [
+        Medication(
+            id=item.id(f"medication {action}", code.system, code.code, str(times.epoch_ms(at))),
+            version=item.version(rank(status), None if item.issued else at),
+            action=action,
+            code=code,
+            time=at,
+            end=end,
+            dose=dose.amount,
+            unit=dose.unit,
+            route=dose.route,
+            status=status,
+            encounter=item.encounter(get("encounter") or get("context")),
+        )
+    ]
+
+
+def _drug(item: Item) -> Code | None:
+    """medicationCodeableConcept, else the code of the Medication that medicationReference means, else its display."""
+    resource = item.resource
+    both = obj(resource.get("medication"))  # R5's CodeableReference
+    direct = datatypes.concept(resource.get("medicationCodeableConcept")) or datatypes.concept(both.get("concept"))
+    if direct is not None:
+        return direct
+    reference = obj(resource.get("medicationReference")) or obj(both.get("reference"))
+    literal = text(reference.get("reference"))
+    held: Object = {}
+    if literal.startswith("#"):
+        held = next((c for c in items(resource.get("contained")) if text(c.get("id")) == literal[1:]), {})
+    elif literal:
+        entry = item.ctx.message.find(literal)
+        held = entry.resource if entry is not None else {}
+    code = datatypes.concept(held.get("code"))
+    shown = text(reference.get("display"))
+    number_ = datatypes.identifier(obj(reference.get("identifier")))
+    if code is None and number_ is not None:
+        return Code(number_.authority, number_.value, shown)
+    return code or (Code("", shown, shown) if shown else None)
+
+
+def _amount(quantity: Object) -> tuple[float | None, str]:
+    return number(quantity.get("value")), text(quantity.get("code")) or text(quantity.get("unit"))
+
+
+def _instructed(dosage: Object) -> Dose:
+    rate = first(dosage.get("doseAndRate"))
+    quantity = obj(rate.get("doseQuantity")) or obj(obj(rate.get("doseRange")).get("high"))
+    return Dose(*_amount(quantity), datatypes.concept_text(dosage.get("route")))
