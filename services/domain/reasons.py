@@ -22,6 +22,7 @@ class RejectReason(StrEnum):
     NOT_DICOM = "not_dicom"
     MALFORMED = "malformed"  # a structure that its standard forbids and that we cannot read around
     MISSING_CONTROL_ID = "missing_control_id"  # MSH-10
+    CONTROL_ID_REUSED = "control_id_reused"  # an earlier message of the sender had this MSH-10 and other bytes
     MISSING_MESSAGE_TYPE = "missing_message_type"  # MSH-9
     MISSING_PATIENT = "missing_patient"  # no identifier to key the record by
     MISSING_MERGE_PATIENT = "missing_merge_patient"  # MRG-1 / the superseded identifier
