@@ -39,6 +39,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     weights_sha256: str = ""
     max_batch: int = 64
     outcomes: list[OutcomeSpec] = []
+    findings: list[str] = []  # of an image encoder's `finding` output, in its order
     gate: Gate = Gate()
 
 

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from services.bus.messages import Message, Output, dead_letter
+from services.bus.messages import Message, Output
 from services.bus.topics import PATIENT_RECORDS, RISK_PREDICTIONS, Topic
 from services.domain.news2 import SOURCE, VERSION, News2, Part, Trigger, news2
 from services.domain.prediction import (
@@ -68,7 +68,7 @@ class FallbackStep:
 
     async def __call__(self, messages: Sequence[Message]) -> Sequence[Sequence[Output]]:
         waiting = await self._unscored(messages)
-        return [[self._output(m)] if (m.partition, m.offset) in waiting else [] for m in messages]
+        return [self._outputs(m) if (m.partition, m.offset) in waiting else [] for m in messages]
 
     async def _unscored(self, messages: Sequence[Message]) -> set[tuple[int, int]]:
         """The messages of the batch that wait for a score while the server is away; empty once all are scored."""
@@ -80,11 +80,12 @@ class FallbackStep:
                 return waiting
             await self._sleep(LOOK_EVERY_S)
 
-    def _output(self, message: Message) -> Output:
+    def _outputs(self, message: Message) -> list[Output]:
+        """Nothing for what is no record: its one dead letter is scoring's to write."""
         read = read_record(message)
         if isinstance(read, Rejected):
-            return dead_letter(message, read, self.name)
-        return prediction_output(message, fallback(read.record), RISK_PREDICTIONS)
+            return []
+        return [prediction_output(message, fallback(read.record), RISK_PREDICTIONS)]
 
 
 def fallback(record: PatientRecord) -> Prediction:
