@@ -34,6 +34,12 @@ def read(raw: bytes, site: Site, received_ms: int) -> Reading | Rejected:
         return Reading(FORMAT, head.type, message_id, filtered=(Filtered(reason, "MSH-9"),))
     if site.refuse_test_messages and head.processing_id not in ("P", ""):
         return Reading(FORMAT, head.type, message_id, filtered=(Filtered(FilterReason.TEST_OR_TRAINING, "MSH-11"),))
+    if site.check_structure:
+        from services.formats.hl7v2.structure import enforce  # loads hl7apy, which few sites need
+
+        problem = enforce(raw, site)
+        if problem is not None:
+            return problem
     site_tables = tables(site)
     sent = sent_at(message, head, site_tables.zone, received_ms, site.max_future)
     if isinstance(sent, Rejected):

@@ -45,8 +45,9 @@ class _Txa:
         self.code, self.title = _type(ctx, txa)
         self.number = ctx.entity(txa, 12)
         self.parent = ctx.entity(txa, 13)
-        found = (ctx.time(txa, field, "TXA") for field in (4, 6, 7, 8))
-        self.at: datetime = next((at for at in found if at), ctx.sent)
+        # Origination, activity, transcription, edit: none of them can lie after the message that tells of it.
+        found = (ctx.time(txa, field, "TXA") for field in (6, 4, 7, 8))
+        self.at: datetime = next((at for at in found if at and at <= ctx.sent), ctx.sent)
         self.rank: int = status.TXA_17.get(ctx.message.value(txa, 17).upper(), Rank.FINAL)
         if ctx.message.value(txa, 19).upper() in status.TXA_19_CANCELLED:
             self.rank = Rank.CANCELLED

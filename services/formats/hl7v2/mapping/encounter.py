@@ -53,8 +53,12 @@ EFFECTS: dict[str, Effect] = {
     "A12": Effect(_OPEN, undoes_move=True),  # cancel transfer
     "A13": Effect(_OPEN, undoes_end=True),  # cancel discharge
     "A14": Effect(_PLANNED, locates=False),  # pending admit
+    "A15": Effect(_OPEN),  # pending transfer
+    "A16": Effect(_OPEN),  # pending discharge
     "A17": Effect(moves=True),  # swap beds
     "A23": Effect(_VOID),  # delete visit
+    "A25": Effect(_OPEN),  # cancel pending discharge
+    "A26": Effect(_OPEN),  # cancel pending transfer
     "A27": Effect(_VOID),  # cancel pending admit
     "A32": Effect(_OPEN, undoes_move=True),  # cancel arriving
     "A38": Effect(_VOID),  # cancel pre-admit

@@ -135,8 +135,8 @@ def _death(ctx: Context, pid: Segment, where: str) -> tuple[bool | None | UnsetT
     if raw == NULL:
         return None, at
     indicator = ctx.message.value(pid, 30).upper() if raw else ""
-    if indicator in ("Y", "N"):
-        return indicator == "Y", at
+    if indicator in ("Y", "YES", "N", "NO"):
+        return indicator[0] == "Y", at
     return (True if isinstance(at, datetime) else UNSET), at
 
 
