@@ -116,6 +116,15 @@ class Settings:
     dicom_host: str = setting("0.0.0.0", "Address of the C-STORE provider")
     dicom_port: int = setting(11112, "Its port")
     dicom_ae_title: str = setting("WARDSTREAM", "Its application entity title")
+    mllp_max_bytes: int = setting(16_711_680, "Longest HL7 message taken; below 16 MiB", "bytes")
+    mllp_max_connections: int = setting(256, "MLLP connections open at once; more are turned away")
+    mllp_frame_timeout: float = setting(30.0, "For a message to arrive whole", "s")
+    mllp_idle_timeout: float = setting(3600.0, "After which a silent MLLP connection is closed", "s")
+    edge_tls_cert: str = setting("", "PEM file of the certificate that MLLP, HTTP and DICOM show; no TLS when empty")
+    edge_tls_key: str = setting("", "PEM file of its key; in the certificate's file when empty")
+    edge_tls_client_ca: str = setting(
+        "", "PEM file of the authorities whose certificates senders must show; any sender when empty"
+    )
 
     # Scoring and the page
     triton_url: str = setting(
