@@ -59,7 +59,8 @@ def normalize_files(paths: list[Path], site: Site, out: IO[str], err: IO[str]) -
                     out.write(line + "\n")
         except (OSError, EOFError) as error:
             unreadable += 1
-            err.write(f"wardstream normalize: cannot read {path}: {getattr(error, "strerror", None) or type(error).__name__}\n")
+            why = getattr(error, "strerror", None) or type(error).__name__
+            err.write(f"wardstream normalize: cannot read {path}: {why}\n")
     err.write(", ".join(f"{n} {what}" for what, n in counts.items()) + "\n")
     return 2 if unreadable else int(counts["rejected"] > 0)
 
