@@ -20,7 +20,7 @@ FEATURE_VERSION = "1"
 """Changes whenever the same record may give other inputs; a model states which version it was trained on."""
 
 MODALITIES: tuple[str, ...] = ("series", "static", "note", "image", "genomic")
-NOTE_SIZE = 384
+NOTE_SIZE = 64
 IMAGE_SIZE = 128
 NOTES_READ = 8
 """The newest notes' embeddings are averaged, at most so many."""
