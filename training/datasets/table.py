@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,12 @@ def cache_name(source: str, path: Path) -> str:
     facts = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
     mark = hashlib.sha256(json.dumps([source, FEATURE_VERSION, facts]).encode()).hexdigest()[:16]
     return f"{source}-{mark}"
+
+
+def load_or_build(source: str, path: Path, read: Callable[[Path], Iterable[Stay]], home: Path) -> Table:
+    """The data set's table from the cache below `home`, computed first when it is not there."""
+    folder = home / cache_name(source, path)
+    return load(folder) or build(read(path), folder, f"features of {source}")
 
 
 def load(folder: Path) -> Table | None:

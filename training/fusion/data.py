@@ -90,7 +90,5 @@ def collate(parts: Sequence[tuple[Source, NDArray[np.intp]]]) -> Minibatch:
 
 
 def without_some(presence: Tensor, rate: float, rng: torch.Generator) -> Tensor:
-    """Modality dropout: each present modality is taken away with this chance, never all of them."""
-    kept = presence * (torch.rand(presence.shape, generator=rng) >= rate)
-    nothing = kept.sum(1, keepdim=True) == 0
-    return torch.where(nothing, presence, kept)
+    """Modality dropout: each present modality is taken away with this chance."""
+    return presence * (torch.rand(presence.shape, generator=rng) >= rate)

@@ -1,0 +1,69 @@
+"""Calibration, thresholds and the indeterminate band: everything that is chosen on validation data."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def platt(logit: Array, label: Array, rounds: int = 50, ridge: float = 1e-3) -> tuple[float, float]:
+    """Slope and intercept that calibrate a logit (Platt 1999), by Newton's method; the slope is at least 0.05."""
+    x = np.stack([logit, np.ones_like(logit)], 1)
+    w = np.array([1.0, 0.0])
+    for _ in range(rounds):
+        p = sigmoid(x @ w)
+        gradient = x.T @ (p - label) + ridge * (w - [1.0, 0.0])
+        curvature = (x * (p * (1 - p))[:, None]).T @ x + ridge * np.eye(2)
+        step = np.linalg.solve(curvature, gradient)
+        w = w - step
+        if np.abs(step).max() < 1e-9:
+            break
+    return max(float(w[0]), 0.05), float(w[1])
+
+
+def blend_weights(network: Array, trees: Array, label: Array, steps: int = 20) -> tuple[float, float]:
+    """Weights (summing to 1) of the two logits that give the smallest cross-entropy after calibration."""
+    best, chosen = np.inf, 0.0
+    for share in np.linspace(0, 1, steps + 1):
+        mixed = share * trees + (1 - share) * network
+        slope, intercept = platt(mixed, label)
+        loss = cross_entropy(slope * mixed + intercept, label)
+        if loss < best:
+            best, chosen = loss, float(share)
+    return 1 - chosen, chosen
+
+
+def cross_entropy(logit: Array, label: Array) -> float:
+    return float(np.mean(np.logaddexp(0, logit) - label * logit))
+
+
+def sigmoid(x: Array) -> Array:
+    result: Array = 1 / (1 + np.exp(-x))
+    return result
+
+
+def balanced_threshold(risk: Array, label: Array) -> float:
+    """The threshold at which sensitivity and positive predictive value meet (the 2012 challenge's event 1)."""
+    order = np.argsort(-risk, kind="stable")
+    hits = np.cumsum(label[order])
+    worst = np.minimum(hits / label.sum(), hits / np.arange(1, len(risk) + 1))
+    return float(risk[order[int(worst.argmax())]])
+
+
+def gain_threshold(risk: Array, gain: Array) -> float:
+    """The threshold that maximises the summed gain of alerting at or above it (utility of the 2019 challenge)."""
+    order = np.argsort(-risk, kind="stable")
+    total = np.cumsum(gain[order])
+    return float(risk[order[int(total.argmax())]])
+
+
+def indeterminate_band(risk: Array, label: Array, coverage: float) -> tuple[float, float] | None:
+    """The open interval of risks whose conformal set holds both answers, at this coverage of each class.
+
+    Class-conditional split conformal prediction (Vovk 2012): 'dies' is in the set of every risk from the
+    (1 - coverage) quantile of those who die upwards, 'lives' up to the coverage quantile of those who live. None
+    when no risk has both answers in its set.
+    """
+    low = float(np.quantile(risk[label == 1], 1 - coverage, method="lower"))
+    high = float(np.quantile(risk[label == 0], coverage, method="higher"))
+    return (low, high) if low < high else None

@@ -1,0 +1,160 @@
+"""Writes a fitted model into the model repository: graphs, server configurations, manifests."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from services.domain.codes import BY_LOINC
+from services.domain.features import ARRAYS, FEATURE_VERSION, MODALITIES, VARIABLE_NAMES
+from services.domain.features.variables import MODEL_VARIABLES
+from services.inference.manifest import weights_sha256
+from training.datasets.table import Table
+from training.fusion import calibrate
+from training.fusion.export import EXPLAIN_OUTPUTS, export_explain, export_served, save
+from training.fusion.fit import COVERAGE, Fitted
+from training.fusion.network import OUTCOMES
+from training.fusion.served import Blend
+
+MODEL, EXPLAIN = "risk_fusion", "risk_fusion_explain"
+MAX_BATCH = {MODEL: 256, EXPLAIN: 64}
+FRESH_VARIABLES = 3
+"""Fewer variables than this within 24 h: the model does not judge."""
+
+
+def publish(fitted: Fitted, tables: dict[str, Table], gains: dict[str, NDArray[np.float64]], repository: Path) -> Path:
+    """Writes `risk_fusion` and `risk_fusion_explain` below the repository and returns the first's folder."""
+    blend = Blend(fitted.network, fitted.calibration).eval()
+    columns = [c.tolist() for c in fitted.columns]
+    for name, graph in (
+        (MODEL, export_served(blend, fitted.boosters, columns)),
+        (EXPLAIN, export_explain(blend, fitted.boosters, columns)),
+    ):
+        folder = repository / name
+        path = save(graph, folder)
+        _write_configs(folder, name, graph)
+        manifest = _manifest(name, weights_sha256(path))
+        if name == MODEL:
+            manifest |= _judgement(fitted, tables, gains)
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    return repository / MODEL
+
+
+def _manifest(name: str, sha256: str) -> dict[str, Any]:
+    return {
+        "model": name,
+        "version": "1",
+        "feature_version": FEATURE_VERSION,
+        "weights_sha256": sha256,
+        "max_batch": MAX_BATCH[name],
+        "inputs": {n: list(shape) for n, shape in ARRAYS.items()},
+        "modalities": list(MODALITIES),
+        "variables": list(VARIABLE_NAMES),
+    }
+
+
+def _judgement(fitted: Fitted, tables: dict[str, Table], gains: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
+    """Outcomes with thresholds and bands, gate, and the reference for drift: from out-of-fold scores alone."""
+    outcomes, scores = [], {}
+    for k, outcome in enumerate(OUTCOMES):
+        risk, label, gain = _validation(fitted, tables, gains, outcome, k)
+        threshold = (
+            calibrate.gain_threshold(risk, gain) if gain is not None else calibrate.balanced_threshold(risk, label)
+        )
+        band = calibrate.indeterminate_band(risk, label, COVERAGE)
+        spec: dict[str, Any] = {"name": outcome, "threshold": round(threshold, 7), "indeterminate": band}
+        spec["coverage"] = COVERAGE
+        spec["share_indeterminate"] = float(((risk > band[0]) & (risk < band[1])).mean()) if band else 0.0
+        spec["network_weight"] = float(fitted.calibration.network[k])
+        spec["trees_weight"] = float(fitted.calibration.trees[k])
+        outcomes.append(spec)
+        scores[outcome] = _shares(risk)
+    inputs, ranges = _reference(tables)
+    return {
+        "outcomes": outcomes,
+        "modalities_in_use": [m for m, on in zip(MODALITIES, fitted.network.on.tolist(), strict=True) if on],
+        "calibration": {
+            "slope": fitted.calibration.slope.tolist(),
+            "intercept": fitted.calibration.intercept.tolist(),
+        },
+        "gate": {
+            "min_variables": FRESH_VARIABLES,
+            "max_age_hours": 24.0,
+            "min_age_years": 14.0,
+            "ranges": ranges,
+            "max_outside": 2,
+        },
+        "reference": {"inputs": inputs, "scores": scores},
+    }
+
+
+def _validation(
+    fitted: Fitted, tables: dict[str, Table], gains: dict[str, NDArray[np.float64]], outcome: str, k: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]:
+    """Out-of-fold risks, labels, and gains (of the first data set that knows the outcome)."""
+    name = next(n for n, t in tables.items() if outcome in t.labels)
+    label = tables[name].labels[outcome]
+    logit = fitted.scores[name][:, k]
+    known = ~np.isnan(label) & ~np.isnan(logit)
+    if name not in gains:  # one score a stay: the last that was asked for
+        known &= tables[name].hours == tables[name].hours.max()
+    risk = calibrate.sigmoid(logit[known].astype(np.float64))
+    return risk, label[known].astype(np.float64), gains[name][known] if name in gains else None
+
+
+def _shares(values: NDArray[np.float64], bins: int = 10) -> dict[str, list[float]]:
+    """Inner decile edges and the shares between them, as `services.monitor.drift.Reference`."""
+    edges = np.unique(np.quantile(values, np.arange(1, bins) / bins).round(6))
+    counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
+    return {"edges": edges.tolist(), "shares": (counts / len(values)).round(6).tolist()}
+
+
+def _reference(tables: dict[str, Table], most: int = 200_000) -> tuple[dict[str, Any], dict[str, tuple[float, float]]]:
+    """Reference shares of new results by monitor's variable names, and the range that training saw by ours."""
+    inputs, ranges = {}, {}
+    for number, variable in enumerate(MODEL_VARIABLES):
+        fresh: list[NDArray[np.float32]] = []
+        for table in tables.values():
+            step = max(1, len(table) // most)
+            rows = np.asarray(table.inputs["series"][::step, number, :2])
+            fresh.append(rows[rows[:, 1] < 1.0, 0])
+        values = np.concatenate(fresh).astype(np.float64)
+        if len(values) < 1000:
+            continue
+        known = BY_LOINC.get(variable.loinc)
+        inputs[known.name if known else variable.name] = _shares(values)
+        low, high = np.quantile(values, [0.0005, 0.9995])
+        ranges[variable.name] = (float(low), float(high))
+    return inputs, ranges
+
+
+_TYPES = {onnx.TensorProto.FLOAT: "TYPE_FP32", onnx.TensorProto.INT64: "TYPE_INT64"}
+
+
+def _write_configs(folder: Path, name: str, graph: onnx.ModelProto) -> None:
+    (folder / "configs").mkdir(parents=True, exist_ok=True)
+    body = _tensors("input", graph.graph.input) + _tensors("output", graph.graph.output) + "dynamic_batching {}\n"
+    head = f'name: "{name}"\n'
+    size = f"max_batch_size: {MAX_BATCH[name]}\n"
+    gpu = "instance_group [ { kind: KIND_GPU count: 1 } ]\nversion_policy: { latest: { num_versions: 2 } }\n"
+    cpu = "instance_group [ { kind: KIND_CPU count: 1 } ]\nversion_policy: { latest: { num_versions: 2 } }\n"
+    (folder / "config.pbtxt").write_text(head + 'backend: "onnxruntime"\n' + size + body + gpu)
+    (folder / "configs" / "cpu.pbtxt").write_text(head + 'backend: "python"\n' + size + body + cpu)
+
+
+def _tensors(kind: str, values: Any) -> str:
+    shapes = {"modality_contribution": [len(OUTCOMES), len(MODALITIES)]}
+    shapes["variable_contribution"] = [len(OUTCOMES), len(VARIABLE_NAMES)]
+    lines = []
+    for value in values:
+        tensor = value.type.tensor_type
+        shape = shapes.get(value.name) or [d.dim_value for d in tensor.shape.dim[1:]]
+        dims = ", ".join(str(d) for d in shape)
+        lines.append(f'  {{ name: "{value.name}" data_type: {_TYPES[tensor.elem_type]} dims: [ {dims} ] }}')
+    return f"{kind} [\n" + ",\n".join(lines) + "\n]\n"
+
+
+__all__ = ["EXPLAIN", "EXPLAIN_OUTPUTS", "MODEL", "publish"]
