@@ -107,12 +107,18 @@ def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_triton(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTriton]:
     """The real server on the tests' own models, one for the session. Tests that harm it start their own."""
-    with LocalTriton(tmp_path_factory.mktemp("triton"), tiny_repository) as server:
-        yield server
+    yield from _running(LocalTriton(tmp_path_factory.mktemp("triton"), tiny_repository))
 
 
 @pytest.fixture(scope="session")
 def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTriton]:
     """The real server on the project's own model repository."""
-    with LocalTriton(tmp_path_factory.mktemp("triton"), ROOT / "model_repository") as server:
+    yield from _running(LocalTriton(tmp_path_factory.mktemp("triton"), ROOT / "model_repository"))
+
+
+def _running(server: LocalTriton) -> Iterator[LocalTriton]:
+    server.start()
+    try:
         yield server
+    finally:
+        server.kill()  # nothing of it is kept, so it need not drain

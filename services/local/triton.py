@@ -90,14 +90,17 @@ class LocalTriton:
     def log(self) -> Path:
         return self._folder / "triton.log"
 
-    def start(self, timeout_s: float = START_TIMEOUT_S) -> Endpoint:
-        """Start the server and wait until it answers for every model. Raises TritonError with the end of its log."""
+    def start(self, timeout_s: float = START_TIMEOUT_S, ports: list[int] | None = None) -> Endpoint:
+        """Start the server and wait until it answers for every model; free ports unless gRPC, HTTP, metrics are given.
+
+        Raises TritonError with the end of the server's log.
+        """
         stop_left_over(self._folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         self.models = triton_repository.prepare(self._repository, self._folder / "repository")
         if not self.models:
             raise TritonError(f"no complete model in {self._repository}: train or export one first")
-        ports = _free_ports(3)
+        ports = ports or _free_ports(3)
         install = _Installation(self._venv)
         install.prepare(self._folder)
         command = install.command(self._folder, ports, shm_prefix(self._folder))
@@ -115,7 +118,7 @@ class LocalTriton:
         try:
             self._wait(time.monotonic() + timeout_s)
         except BaseException:
-            self.stop()
+            self.kill()
             raise
         return self._endpoint
 
@@ -127,10 +130,19 @@ class LocalTriton:
         self._endpoint = None
         _forget(self._folder)
 
+    def kill(self) -> None:
+        """As `stop`, at once: for tests, and for a server that is broken already (it would not end by itself)."""
+        if self._process is not None:
+            _terminate(self._process.pid, self._process, grace_s=0.0)
+            self._process = None
+        self._endpoint = None
+        _forget(self._folder)
+
     def restart(self) -> Endpoint:
-        """Stop and start again on the same port numbers where they are still free, else on new ones."""
-        self.stop()
-        return self.start()
+        """Kill and start again on the same ports, so that clients find it where it was."""
+        old = self._endpoint
+        self.kill()
+        return self.start(ports=[old.grpc_port, old.http_port, old.metrics_port] if old else None)
 
     @property
     def running(self) -> bool:
@@ -141,9 +153,9 @@ class LocalTriton:
         process is killed, so they are not asked."""
         return [model for model in self.models if not self._answers(model, timeout_s)]
 
-    def heal(self) -> bool:
+    def heal(self, timeout_s: float = PROBE_TIMEOUT_S) -> bool:
         """Restart the server if it or any of its models does not answer; True when it did restart."""
-        if self.running and not self.broken():
+        if self.running and not self.broken(timeout_s):
             return False
         self.restart()
         return True
@@ -194,7 +206,7 @@ class _Installation:
             raise TritonError(f"{venv} has no nvidia-pytriton: run `make .venv-triton`")
         if not library:
             raise TritonError(
-                f"this Python {self.version} has no libpython{self.version}.so.1.0, which Triton's Python backend "
+                f"Python {self.version} has no libpython{self.version}.so.1.0, which Triton's Python backend "
                 f"loads: install libpython{self.version} (Debian, Ubuntu) or a Python built with --enable-shared"
             )
 
@@ -300,11 +312,11 @@ def shm_prefix(folder: Path) -> str:
     return f"wardstream_triton_{blake2b(str(folder.resolve()).encode(), digest_size=6).hexdigest()}_"
 
 
-def _terminate(pid: int, process: subprocess.Popen[bytes] | None) -> None:
+def _terminate(pid: int, process: subprocess.Popen[bytes] | None, grace_s: float = STOP_TIMEOUT_S) -> None:
     """SIGTERM to the server, then SIGKILL to its whole process group (the model processes are in it)."""
     with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + STOP_TIMEOUT_S
+        os.kill(pid, signal.SIGTERM if grace_s else signal.SIGKILL)
+    deadline = time.monotonic() + grace_s
     while time.monotonic() < deadline and _alive(pid, process):
         time.sleep(POLL_S)
     with suppress(ProcessLookupError, PermissionError):

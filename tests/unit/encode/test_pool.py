@@ -25,12 +25,12 @@ def read(data: bytes) -> pixels.Picture | Rejected:
 def test_only_the_picture_that_kills_its_worker_is_refused():
     pool = DecodePool(1, read)
     try:
-        answers = asyncio.run(pool.pictures([b"a", b"crash", b"b", b"hang", b"c"]))
+        answers = asyncio.run(pool.pictures([b"crash", b"a", b"hang"]))
     finally:
         pool.close()
     thumbnails = [a.thumbnail if isinstance(a, pixels.Picture) else a.reason for a in answers]
     refused = RejectReason.UNREADABLE_PIXELS
-    assert thumbnails == [b"a", refused, b"b", refused, b"c"]
+    assert thumbnails == [refused, b"a", refused]
 
 
 def test_a_real_radiograph_is_read_in_a_worker_as_it_is_here():
