@@ -1,7 +1,7 @@
 """What a replay did."""
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 
@@ -36,7 +36,7 @@ class ReplayReport:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: counters as objects, and the totals."""
-        found = asdict(self)
+        found = {one.name: getattr(self, one.name) for one in fields(self)}  # asdict makes nonsense of a Counter
         shown = {name: dict(value) if isinstance(value, Counter) else value for name, value in found.items()}
         totals = {
             "sent": self.sent,
