@@ -19,6 +19,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     default_authority: str = ""  # when CX.4 is empty and the sending facility is too
     refuse_test_messages: bool = False  # MSH-11 other than P
     check_structure: bool = False  # hold HL7 v2 messages to their version's structure (hl7apy, about 20 ms each)
+    check_fhir: bool = False  # hold FHIR resources to the R4 models (fhir.resources, about 0.3 ms each)
     max_future: timedelta = timedelta(days=1)
     unit_aliases: dict[str, str] = {}  # the site's own, before the built-in table
     code_aliases: dict[str, str] = {}  # "system|code" or "code" -> LOINC, before the built-in table

@@ -1,0 +1,361 @@
+"""FHIR R4 over HTTP (R4 section 3.1), as much of it as a feed needs: create, update, transaction and batch, ndjson.
+
+    POST /fhir                       a Bundle; or ndjson, by its content type
+    POST /fhir/{Type}                one resource
+    PUT  /fhir/{Type}/{id}           one resource, its id the URL's
+    POST /fhir/$import               ndjson, whatever its content type (Bulk Data: a resource a line)
+    GET  /fhir/metadata              what is offered (CapabilityStatement)
+
+A 2xx is sent after the broker's acknowledgement (acks=all), never before. A message that is not taken is published
+to `dead.letters` with its bytes before the 4xx, so that nothing that reached us is lost. While the broker is away:
+503 with Retry-After. A repeat is harmless: the same bytes give the same events.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiohttp import web
+from aiohttp.client_exceptions import ClientError
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_request import BaseRequest
+
+from services import __version__
+from services.bus import metrics
+from services.bus.messages import Message, dead_letter
+from services.bus.topics import FHIR_RAW
+from services.domain.reasons import Rejected, RejectReason
+from services.domain.site import Site
+from services.edge.publisher import Publisher, PublishFailed, TooLarge
+from services.formats.fhir import bulk, outcome
+from services.formats.fhir.access import obj, text
+from services.formats.fhir.capability import capability_statement
+from services.formats.fhir.outcome import Issue
+from services.formats.fhir.reader import examine
+from services.formats.reading import Reading
+
+log = logging.getLogger(__name__)
+
+FORMAT = "fhir"
+STEP = "edge"
+NOT_ON_A_TOPIC = -1
+JSON_TYPE = "application/fhir+json"
+JSON_TYPES = frozenset({JSON_TYPE, "application/json", "text/json", "application/octet-stream", ""})
+_AWAY = "the broker has not acknowledged: nothing of what is not listed as kept is; send it again"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request, and all at once, may take."""
+
+    max_bytes: int = FHIR_RAW.max_bytes - 4096  # of one message, unpacked: what its topic takes, less the headers
+    max_stream_bytes: int = 4 << 30  # of one ndjson body, unpacked
+    max_requests: int = 32  # read at once; others wait
+    max_lines_in_flight: int = 256  # of one ndjson body
+    max_issues: int = 1000  # listed in one answer
+    read_timeout: float = 60.0  # longest wait for the next bytes of a body, seconds
+    retry_after: int = 5  # seconds
+
+
+class Refused(Exception):
+    """The request is answered with a 4xx or 5xx: the HTTP status and the issue. Holds nothing of the body."""
+
+    def __init__(self, status: int, issue: Issue) -> None:
+        super().__init__(issue.reason)
+        self.status, self.issue = status, issue
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One message that the broker has, and what of it was set aside."""
+
+    reading: Reading
+
+
+class FhirEndpoint:
+    """The endpoint; `add_to` puts it into an aiohttp application."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        site: Site,
+        limits: Limits | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._publisher, self._site, self._clock = publisher, site, clock
+        self._limits = limits or Limits()
+        self._turns = asyncio.Semaphore(self._limits.max_requests)
+
+    def add_to(self, app: web.Application, prefix: str = "/fhir") -> None:
+        """Add the routes below `prefix`."""
+        route = app.router.add_route
+        route("GET", f"{prefix}/metadata", self._answered(self._metadata))
+        for root in (prefix, f"{prefix}/"):
+            route("POST", root, self._answered(self._post))
+        route("POST", prefix + "/{operation:\\$[A-Za-z-]+}", self._answered(self._operation))
+        route("POST", prefix + "/{type:[A-Z][A-Za-z]*}", self._answered(self._create))
+        route("PUT", prefix + "/{type:[A-Z][A-Za-z]*}/{id}", self._answered(self._update))
+        route("*", prefix + "/{rest:.*}", self._answered(self._not_offered))
+
+    def _answered(self, handler: Callable[[web.Request], Any]) -> Callable[[web.Request], Any]:
+        async def answered(request: web.Request) -> web.Response:
+            begun = time.perf_counter()
+            try:
+                async with self._turns:
+                    response: web.Response = await handler(request)
+            except Refused as refused:
+                response = self._outcome(refused.status, [refused.issue])
+            metrics.ACK_SECONDS.labels(FORMAT).observe(time.perf_counter() - begun)
+            metrics.ACKNOWLEDGED.labels(FORMAT, str(response.status)).inc()
+            return response
+
+        return answered
+
+    async def _metadata(self, _request: web.Request) -> web.Response:
+        return _json(200, capability_statement(__version__))
+
+    async def _not_offered(self, request: web.Request) -> web.Response:
+        hint = "offered: POST [base], POST [base]/Type, PUT [base]/Type/id, POST [base]/$import, GET [base]/metadata"
+        status = 404 if request.method in ("POST", "PUT") else 405
+        raise Refused(status, Issue("error", "not-supported", "not_supported", "", hint))
+
+    async def _post(self, request: web.Request) -> web.Response:
+        if _content_type(request) in bulk.CONTENT_TYPES:
+            return await self._import(request)
+        raw = await self._body(request)
+        kept = await self._keep(raw, "Bundle")
+        return _json(200, self._bundle_answer(orjson.loads(raw.removeprefix(b"\xef\xbb\xbf")), kept))
+
+    async def _create(self, request: web.Request) -> web.Response:
+        if _content_type(request) in bulk.CONTENT_TYPES:
+            return await self._import(request)
+        kept = await self._keep(await self._body(request), request.match_info["type"])
+        return self._outcome(201, _aside(kept.reading))
+
+    async def _update(self, request: web.Request) -> web.Response:
+        kept = await self._keep(await self._body(request), request.match_info["type"], request.match_info["id"])
+        return self._outcome(200, _aside(kept.reading))
+
+    async def _operation(self, request: web.Request) -> web.Response:
+        if request.match_info["operation"] != "$import":
+            return await self._not_offered(request)
+        return await self._import(request)
+
+    async def _keep(self, raw: bytes, kind: str = "", logical_id: str | None = None) -> Kept:
+        """Publish one message. Raises Refused with the reason when it cannot be taken, or not now."""
+        metrics.RECEIVED.labels(FORMAT).inc()
+        now = int(self._clock() * 1000)
+        work = asyncio.to_thread if len(raw) > _LARGE else _at_once
+        found = await work(examine, raw, self._site, now)
+        if isinstance(found, Rejected):
+            await self._refuse(raw, found, now)
+            raise Refused(_STATUS.get(found.reason, 422), outcome.rejected(found))
+        key, reading, own_id = found
+        if kind and reading.type != kind:
+            hint = f"the body must be a {kind}" + (": other resources go to [base]/Type" if kind == "Bundle" else "")
+            raise Refused(400, Issue("error", "invalid", "wrong_type", "resourceType", hint))
+        if logical_id is not None and own_id != logical_id:
+            raise Refused(400, Issue("error", "invalid", "wrong_id", "id", "the body's id must be the URL's"))
+        try:
+            await self._publisher.publish(FHIR_RAW, key, raw, {})
+        except TooLarge:
+            raise self._too_large() from None
+        except PublishFailed:
+            raise Refused(503, Issue("error", "transient", "unavailable", "", _AWAY)) from None
+        return Kept(reading)
+
+    async def _refuse(self, raw: bytes, rejected: Rejected, now: int) -> None:
+        """Keep a message that is not taken as a dead letter. Raises Refused (503) when that is not possible now."""
+        message = Message(FHIR_RAW.name, NOT_ON_A_TOPIC, NOT_ON_A_TOPIC, None, raw, {}, now)
+        letter = dead_letter(message, rejected, STEP)
+        try:
+            await self._publisher.publish(letter.topic, letter.key, letter.value, letter.headers)
+        except PublishFailed:
+            raise Refused(503, Issue("error", "transient", "unavailable", "", _AWAY)) from None
+        metrics.DEAD_LETTERS.labels(STEP, rejected.reason.value).inc()
+        log.info("a FHIR message was refused: %s at %s", rejected.reason.value, rejected.where or "-")
+
+    def _bundle_answer(self, bundle: dict[str, Any], kept: Kept) -> dict[str, Any]:
+        """transaction-response or batch-response with a status for each entry; of other Bundles an OperationOutcome."""
+        kind = text(bundle.get("type"))
+        if kind not in ("transaction", "batch"):
+            return outcome.operation_outcome(_aside(kept.reading)[: self._limits.max_issues])
+        by_entry: dict[int, list[Issue]] = {}
+        for issue in _aside(kept.reading):
+            number = issue.where.partition("[")[2].partition("]")[0]
+            by_entry.setdefault(int(number) if number.isdigit() else 0, []).append(issue)
+        entries = []
+        for n, entry in enumerate(bundle.get("entry", [])):
+            method = text(obj(obj(entry).get("request")).get("method")).upper()
+            response: dict[str, Any] = {"status": "200 OK" if method in ("PUT", "DELETE", "PATCH") else "201 Created"}
+            if n in by_entry:
+                response["outcome"] = outcome.operation_outcome(by_entry[n])
+            entries.append({"response": response})
+        answer = {"resourceType": "Bundle", "type": f"{kind}-response"}
+        return answer | ({"entry": entries} if entries else {})
+
+    async def _import(self, request: web.Request) -> web.Response:
+        """ndjson: a message a line, in order, published as they come in. The answer lists what was not taken."""
+        tally = _Tally(self._limits.max_issues)
+        cutter = bulk.Lines(self._limits.max_bytes)
+        under_way: set[asyncio.Task[None]] = set()
+        try:
+            async for chunk in self._chunks(request, self._limits.max_stream_bytes):
+                for number, line in cutter.feed(chunk):
+                    await self._line(number, line, tally, under_way)
+            for number, line in cutter.end():
+                await self._line(number, line, tally, under_way)
+        except bulk.TooLong as error:
+            raise self._too_large(f"line {error.number}") from None
+        finally:
+            if under_way:
+                await asyncio.wait(under_way)
+        return self._outcome(tally.status, tally.issues())
+
+    async def _line(self, number: int, line: bytes, tally: "_Tally", under_way: set[asyncio.Task[None]]) -> None:
+        if tally.away:
+            return  # one line was not acknowledged: the sender sends all again, so stop publishing
+        while len(under_way) >= self._limits.max_lines_in_flight:
+            await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+        task = asyncio.create_task(self._keep_line(number, line, tally))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+        await asyncio.sleep(
+            0
+        )  # begin it now, so that lines go out in their order (those read in a thread may be later)
+
+    async def _keep_line(self, number: int, line: bytes, tally: "_Tally") -> None:
+        try:
+            kept = await self._keep(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
+        except Refused as refused:
+            tally.refused(number, refused)
+        else:
+            tally.kept(number, kept.reading)
+
+    async def _body(self, request: web.Request) -> bytes:
+        """The whole body, unpacked, within the cap."""
+        if _content_type(request) not in JSON_TYPES:
+            raise Refused(415, Issue("error", "not-supported", "not_supported", "Content-Type", f"send {JSON_TYPE}"))
+        charset = (request.charset or "utf-8").lower().replace("_", "-")
+        if charset not in ("utf-8", "utf8", "us-ascii"):
+            raise Refused(415, Issue("error", "not-supported", "unknown_charset", "Content-Type", "FHIR JSON is UTF-8"))
+        body = bytearray()
+        async for chunk in self._chunks(request, self._limits.max_bytes):
+            body += chunk
+        return bytes(body)
+
+    async def _chunks(self, request: web.Request, cap: int) -> AsyncIterator[bytes]:
+        """The body as it comes in, unpacked; aiohttp's complaints, which may quote it, become our own."""
+        if request.headers.get("Content-Encoding", "identity").lower() not in ("identity", "gzip", "deflate"):
+            raise Refused(
+                415, Issue("error", "not-supported", "not_supported", "Content-Encoding", "gzip, deflate or none")
+            )
+        size = request.content_length or 0
+        if size > cap:
+            raise self._too_large()
+        size = 0
+        try:
+            while True:
+                async with asyncio.timeout(self._limits.read_timeout):
+                    chunk = await request.content.readany()
+                if not chunk:
+                    return
+                size += len(chunk)
+                if size > cap:
+                    raise self._too_large()
+                yield chunk
+        except TimeoutError:
+            raise Refused(408, Issue("error", "timeout", "timeout", "", "the body stopped coming")) from None
+        except (HttpProcessingError, ClientError, ValueError):
+            hint = "the body is not what Content-Encoding and Transfer-Encoding say"
+            raise Refused(400, Issue("error", "structure", "undecodable_body", "", hint)) from None
+
+    def _too_large(self, where: str = "") -> Refused:
+        hint = f"at most {self._limits.max_bytes} bytes a message, unpacked: split the Bundle, or send ndjson"
+        return Refused(413, Issue("error", "too-long", RejectReason.TOO_LARGE.value, where, hint))
+
+    def _outcome(self, status: int, issues: list[Issue]) -> web.Response:
+        listed = issues[: self._limits.max_issues]
+        headers = {"Retry-After": str(self._limits.retry_after)} if status == 503 else {}
+        if status in (408, 413):
+            headers["Connection"] = "close"
+        return _json(status, outcome.operation_outcome(listed), headers)
+
+
+_LARGE = 64 << 10
+"""Bytes from which a message is read in a thread, so that other connections are not held up."""
+
+_STATUS: dict[RejectReason, int] = {
+    RejectReason.EMPTY: 400,
+    RejectReason.NOT_JSON: 400,
+    RejectReason.NOT_FHIR: 400,
+    RejectReason.MALFORMED: 400,
+    RejectReason.TOO_LARGE: 413,
+}
+"""HTTP status of a rejected message; of those not here 422 (R4 section 3.1.0.8)."""
+
+
+async def _at_once(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
+
+
+class _Tally:
+    """What became of an ndjson body's lines."""
+
+    def __init__(self, max_issues: int) -> None:
+        self._errors: list[tuple[int, Issue]] = []
+        self._others: list[tuple[int, Issue]] = []
+        self._max = max_issues
+        self._kept = self._refused = self._aside = 0
+        self.away = False
+
+    def kept(self, number: int, reading: Reading) -> None:
+        self._kept += 1
+        self._aside += len(reading.filtered)
+        room = self._max - len(self._others)
+        self._others += [(number, outcome.set_aside(part, f"line {number}")) for part in reading.filtered[:room]]
+
+    def refused(self, number: int, refused: Refused) -> None:
+        self._refused += 1
+        self.away = self.away or refused.status == 503
+        if len(self._errors) < self._max:
+            place = " ".join(filter(None, (f"line {number}", refused.issue.where)))
+            self._errors.append((number, refused.issue._replace(where=place)))
+
+    @property
+    def status(self) -> int:
+        """200: every line that could be read is kept. 503: the broker went away. 422: not one line could be read."""
+        if self.away:
+            return 503
+        return 422 if self._refused and not self._kept else 200
+
+    def issues(self) -> list[Issue]:
+        """A summary, then errors, then what was set aside, each in line order."""
+        said = f"{self._kept} lines kept, {self._refused} refused, {self._aside} parts set aside"
+        summary = Issue("information", "informational", "summary", "", said)
+        listed = (*sorted(self._errors), *sorted(self._others))
+        return [summary, *(issue for _, issue in listed)]
+
+
+def _aside(reading: Reading) -> list[Issue]:
+    return [outcome.set_aside(part) for part in reading.filtered]
+
+
+def _content_type(request: BaseRequest) -> str:
+    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def _json(status: int, document: dict[str, Any], headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(document), content_type=JSON_TYPE, headers=headers)
+
+
+def fhir_app(publisher: Publisher, site: Site, limits: Limits | None = None) -> web.Application:
+    """An application with the endpoint at `/fhir` alone."""
+    app = web.Application()
+    FhirEndpoint(publisher, site, limits).add_to(app)
+    return app
