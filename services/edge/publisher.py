@@ -180,8 +180,8 @@ class KafkaPublisher:
         return self._budget.used
 
     async def start(self) -> None:
-        """Begin to connect, in the background."""
-        self._spawn(self._connect())
+        """Begin to connect, in the background. Raises what a producer raises for settings that it cannot use."""
+        self._spawn(self._connect(self._make(**self._arguments)))
 
     async def stop(self) -> None:
         """Wait for what is in flight, not longer than STOP_TIMEOUT_S, and close."""
@@ -246,12 +246,11 @@ class KafkaPublisher:
         self._producer = None
         self._connected.clear()
         self._spawn(_close(producer, 0.0))
-        self._spawn(self._connect())
+        self._spawn(self._connect(self._make(**self._arguments)))
 
-    async def _connect(self) -> None:
+    async def _connect(self, producer: AIOKafkaProducer) -> None:
         told = False
-        while not self._stopped:
-            producer = self._make(**self._arguments)
+        while True:
             try:
                 async with asyncio.timeout(self._timeout):
                     await producer.start()
@@ -261,6 +260,7 @@ class KafkaPublisher:
                     log.warning("Kafka is not reachable (%s); trying on", type(error).__name__)
                     told = True
                 await asyncio.sleep(RECONNECT_S)
+                producer = self._make(**self._arguments)
             except asyncio.CancelledError:
                 await _close(producer, 0.0)
                 raise
