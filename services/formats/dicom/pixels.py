@@ -42,9 +42,11 @@ def decode(data: bytes, *, voi: bool = True) -> Float32 | Rejected:
         return _unreadable("the object has no pixel data")
     try:
         return _decode(parsed, voi)
+    except (KeyboardInterrupt, SystemExit):
+        raise
     except MemoryError:
         return _unreadable("decoding needs more memory than a worker has")
-    except Exception:  # noqa: BLE001 -- each codec raises its own; what a header says may break any step
+    except BaseException:  # noqa: BLE001 -- each codec raises its own; a panic of pylibjpeg-rle's Rust is no Exception
         return _unreadable("the pixels do not fit their header or transfer syntax")
 
 

@@ -20,6 +20,8 @@ SYNTAXES = {
     "rle": "1.2.840.10008.1.2.5",  # RLE Lossless
     "jpeg2000": "1.2.840.10008.1.2.4.90",  # JPEG 2000, lossless only
 }
+MIN_JPEG2000_SIDE = 32
+"""OpenJPEG's six resolutions need so many rows and columns."""
 SEXES = {"male": "M", "female": "F", "other": "O", "M": "M", "F": "F", "O": "O"}
 IMPLEMENTATION = "2.25.198304722735218560471150392814117461287"
 """Implementation Class UID of files written here (a UUID-derived UID, PS3.5 B.2)."""
@@ -76,6 +78,8 @@ def _check(pixels: Grey, modality: str, spacing: float | None, syntax: str) -> N
         raise ValueError("DX demands pixel_spacing_mm (PS3.3 C.8.11.4, Imager Pixel Spacing is type 1)")
     if syntax not in SYNTAXES:
         raise ValueError(f"syntax must be one of {', '.join(SYNTAXES)}")
+    if syntax == "jpeg2000" and min(pixels.shape) < MIN_JPEG2000_SIDE:
+        raise ValueError(f"JPEG 2000 pixels must be at least {MIN_JPEG2000_SIDE} on each side")
 
 
 class _Uids:
