@@ -48,7 +48,7 @@ class LoopEngine:
         self._keyed_step: KeyedStep | None = None if is_batch(step) else step  # type: ignore[assignment]
         self._changelog = Changelog(step, settings) if self._keyed_step else None
         self._stopping = asyncio.Event()
-        self._generation = 0  # counts rebalances: a batch taken before one is not processed after it
+        self._dealing = False  # partitions are being dealt anew: what is taken now will be taken again
         self._current: asyncio.Task[None] | None = None
         self._done: dict[TopicPartition, int] = {}
         self._committed_at = time.monotonic()
@@ -81,10 +81,11 @@ class LoopEngine:
     async def _loop(self) -> None:
         limit = self._batch_step.max_batch if self._batch_step else self._settings.micro_batch
         while not self._stopping.is_set():
-            generation = self._generation
             records = await self._consumer.getmany(timeout_ms=IDLE_POLL_MS, max_records=limit)
             messages = [to_message(one) for batch in records.values() for one in batch]
-            if messages and generation == self._generation:
+            # No other task runs between the consumer's taking and this line, and after a deal every position starts
+            # at the commit again: only what is taken during the deal must be let go.
+            if messages and not self._dealing:
                 self._current = asyncio.create_task(self._process(messages))
                 await self._await_current()
             if time.monotonic() - self._committed_at >= self._settings.commit_interval:
@@ -163,7 +164,7 @@ class LoopEngine:
 
     async def revoked(self) -> None:
         """Before partitions go: finish the batch in hand, or abandon it when it waits too long; commit what is done."""
-        self._generation += 1
+        self._dealing = True
         metrics.REBALANCES.labels(self._step.name).inc()
         current = self._current
         if current is not None and not current.done():
@@ -177,11 +178,11 @@ class LoopEngine:
 
     async def assigned(self, partitions: Iterable[TopicPartition]) -> None:
         """After the partitions were dealt: their states are read from the changelog before their first message."""
-        self._generation += 1
         mine = set(partitions)
         metrics.ASSIGNED.labels(self._step.name).set(len(mine))
         if self._changelog:
             self._changelog.take({tp.partition for tp in mine})
+        self._dealing = False
         self._health.set_ready(True)
 
 

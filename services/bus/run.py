@@ -18,7 +18,8 @@ def run_step(step: KeyedStep | BatchStep, settings: Settings, health: Health | N
     said CannotGoOn, topics that are absent. The supervisor (Kubernetes, compose, the demo) starts it again.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("aiokafka").setLevel(logging.WARNING)
+    for library in ("kafka", "aiokafka", "faust", "mode"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     asyncio.run(_run(step, settings, health or Health(settings.stall_after)))
 
 

@@ -1,0 +1,23 @@
+"""The engines under contract."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.engine.harness import Harness, KafkaHarness, MemoryHarness
+
+ENGINES = ["memory", pytest.param("loop", marks=pytest.mark.kafka)]
+
+
+@pytest.fixture(params=ENGINES)
+def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Harness]:
+    """An engine with an empty bus of its own."""
+    if request.param == "memory":
+        yield MemoryHarness()
+        return
+    found = KafkaHarness(request.getfixturevalue("bus_settings"), request.param, tmp_path)
+    try:
+        yield found
+    finally:
+        found.close()
