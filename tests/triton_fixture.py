@@ -10,6 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from services.domain.features import ARRAYS, MODALITIES, VARIABLE_NAMES
+from services.domain.features.variables import INDEX
 from services.local.triton import LocalTriton
 from tests.support import ROOT
 
@@ -122,3 +124,48 @@ def _running(server: LocalTriton) -> Iterator[LocalTriton]:
         yield server
     finally:
         server.kill()  # nothing of it is kept, so it need not drain
+
+
+def write_fusion(repository: Path, version: int = 1, scale: float = 200.0) -> None:
+    """A `risk_fusion` of the served shape, without training: sepsis risk = last heart rate / scale, death half of it.
+
+    And its explanation: zeros of the right shapes. For tests of what happens around the model.
+    """
+    inputs: list[Tensor] = [(name, "TYPE_FP32", list(shape)) for name, shape in ARRAYS.items()]
+    outcomes = [{"name": "sepsis-6h", "threshold": 0.5}, {"name": "mortality", "threshold": 0.5}]
+    constants = {
+        "heart_rate": np.array([INDEX["heart_rate"]], np.int64),
+        "last": np.array([0], np.int64),
+        "one": np.array([-1, 1], np.int64),
+        "zero": np.zeros((1, 1), np.float32),
+        "scales": np.array([[1 / scale, 0.5 / scale]], np.float32),
+    }
+    nodes = [
+        helper.make_node("Gather", ["series", "heart_rate"], ["row"], axis=1),
+        helper.make_node("Gather", ["row", "last"], ["cell"], axis=2),
+        helper.make_node("Reshape", ["cell", "one"], ["rate"]),
+        helper.make_node("IsNaN", ["rate"], ["unknown"]),
+        helper.make_node("Where", ["unknown", "zero", "rate"], ["known"]),
+        helper.make_node("Mul", ["known", "scales"], ["risk"]),
+        helper.make_node("Identity", ["risk"], ["raw"]),
+    ]
+    outputs: list[Tensor] = [("risk", "TYPE_FP32", [2]), ("raw", "TYPE_FP32", [2])]
+    described = {"outcomes": outcomes, "version": str(version), "gate": {"min_variables": 1}}
+    write_model(repository, "risk_fusion", nodes, inputs, outputs, constants, version, described)
+    _write_explanation(repository, inputs, version)
+
+
+def _write_explanation(repository: Path, inputs: list[Tensor], version: int) -> None:
+    shapes = {"modality_contribution": len(MODALITIES), "variable_contribution": len(VARIABLE_NAMES)}
+    constants = {f"no_{name}": np.zeros((1, 2, size), np.float32) for name, size in shapes.items()}
+    constants["here"] = np.array([[[0.0]]], np.float32)
+    nodes = [
+        helper.make_node("Cast", ["row_id"], ["number"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["number", "axis"], ["numbers"]),
+        helper.make_node("Mul", ["numbers", "here"], ["nought"]),
+    ]
+    constants["axis"] = np.array([2], np.int64)
+    nodes += [helper.make_node("Add", ["nought", f"no_{name}"], [name]) for name in shapes]
+    outputs: list[Tensor] = [(name, "TYPE_FP32", [2, size]) for name, size in shapes.items()]
+    described = {"version": str(version)}
+    write_model(repository, "risk_fusion_explain", nodes, inputs, outputs, constants, version, described)

@@ -49,9 +49,9 @@ class Encoder:
 
 @dataclass(frozen=True)
 class NoteEncoder(Encoder):
-    """`prepare` makes one row's arrays of a note's text; None when there is nothing in it to encode."""
+    """`prepare` makes one row's arrays of a note's text and title; None when there is nothing in it to encode."""
 
-    prepare: Callable[[str], Mapping[str, np.ndarray] | None]
+    prepare: Callable[[str, str], Mapping[str, np.ndarray] | None]
 
 
 @dataclass
@@ -114,7 +114,7 @@ class EncodeStep:
     async def _encode_notes(self, encoder: NoteEncoder, items: Sequence[Item]) -> None:
         for item in items:
             assert isinstance(item.fact, Document)
-            item.arrays = encoder.prepare(item.fact.text)
+            item.arrays = encoder.prepare(item.fact.text, item.fact.title)
         await self._encode(encoder, items)
 
     async def _read_pictures(self, items: Sequence[Item]) -> None:

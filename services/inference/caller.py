@@ -70,7 +70,7 @@ class Caller:
 
     def __post_init__(self) -> None:
         if self.circuit is None:
-            self.circuit = Circuit(self.clock)
+            self.circuit = Circuit(self.clock, failures=2)
 
     async def ask(self, inputs: Sequence[Arrays], ids: Sequence[int]) -> list[Row | Invalid]:
         """`inputs[i]` holds one row's arrays (no batch axis); `ids[i]` names it, int64, echoed by the model."""

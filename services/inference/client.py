@@ -22,6 +22,9 @@ REQUEST_TIMEOUT_S = 10.0
 """Deadline of one inference, kept in the client: queue policies in the server bring stalls. A batch of 64 takes
 milliseconds; ten seconds covers a model that has just been loaded on a busy machine."""
 
+PROBE_TIMEOUT_S = 2.0
+"""Deadline of a probe: one row of zeros. What takes longer cannot keep up with a stream either."""
+
 MAX_MESSAGE_BYTES = 2**31 - 1  # tritonclient's own default; giving any channel option drops all its defaults
 CHANNEL: tuple[tuple[str, Any], ...] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -71,7 +74,7 @@ class InferenceClient(Protocol):
     async def infer(self, model: str, version: str, inputs: Arrays, timeout_s: float = REQUEST_TIMEOUT_S) -> Answer:
         """Run the model on arrays [rows, ...]. An empty version is the server's newest. Raises InferenceError."""
 
-    async def probe(self, model: str, version: str, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
+    async def probe(self, model: str, version: str, timeout_s: float = PROBE_TIMEOUT_S) -> None:
         """One real inference of one row of zeros. Raises InferenceError when it is not answered."""
 
     async def close(self) -> None: ...
@@ -101,7 +104,7 @@ class TritonClient:
         row_id = result.as_numpy(echo) if echo else None
         return Answer(response.model_name, response.model_version, arrays, row_id)
 
-    async def probe(self, model: str, version: str, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
+    async def probe(self, model: str, version: str, timeout_s: float = PROBE_TIMEOUT_S) -> None:
         metadata = await self._describe(model, version, timeout_s)
         sent = probe_inputs(metadata)
         answer = await self.infer(model, version, {name: array for name, (_, array) in sent.items()}, timeout_s)

@@ -35,7 +35,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     version: str = "1"
-    feature_version: str = ""
+    feature_version: str = ""  # of a fusion model: services.domain.features.FEATURE_VERSION at training
+    preprocessing: str = ""  # of an encoder: IMAGE_PREPROCESSING or NOTE_PREPROCESSING at training
     weights_sha256: str = ""
     max_batch: int = 64
     outcomes: list[OutcomeSpec] = []

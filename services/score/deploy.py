@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from services.bus.settings import BadSetting, Settings
+from services.domain.features import FEATURE_VERSION
 from services.inference.client import InferenceClient, TritonClient
 from services.inference.manifest import Manifest, ManifestError, load_manifest
 from services.inference.watch import Metrics
@@ -37,6 +38,8 @@ def _deployed(settings: Settings, named: str) -> Deployed:
     if not name or (version and not version.isdigit()):
         raise BadSetting(f"a model is name or name:version, not {named!r}")
     model = load_manifest(settings.models, name, version)
+    if model.feature_version not in ("", FEATURE_VERSION):
+        raise ManifestError(f"{name} was trained on features {model.feature_version}, not {FEATURE_VERSION}")
     try:
         explain = load_manifest(settings.models, f"{name}_explain", version)
     except ManifestError:

@@ -74,7 +74,7 @@ class FallbackStep:
         """The messages of the batch that wait for a score while the server is away; empty once all are scored."""
         waiting = {(m.partition, m.offset) for m in messages}
         while True:
-            done = await self._progress.committed(PATIENT_RECORDS)
+            done = await self._progress.committed(self.inputs[0])
             waiting = {(partition, offset) for partition, offset in waiting if offset >= done.get(partition, 0)}
             if not waiting or await self._away():
                 return waiting

@@ -75,7 +75,7 @@ class World:
         return Caller(self.fake, manifest.model, "1", expected, self.time, self.time.sleep, 4)
 
     @staticmethod
-    def _prepare(text: str):
+    def _prepare(text: str, title: str):
         return {"length": np.array([len(text)], np.float32)}
 
     def run(self, *messages: Message) -> list[list]:
