@@ -3,13 +3,14 @@
 For what keeps its state in memory and rebuilds it at each start: the monitor and the page.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from services.bus import connect
+from services.bus import admin, connect
 from services.bus.messages import Message
 from services.bus.settings import Settings
 from services.bus.topics import Topic
@@ -47,20 +48,14 @@ async def follow(settings: Settings, topics: Sequence[Topic], look_back_s: float
     )
     await consumer.start()
     try:
-        await _seek(consumer, topics, round((time.time() - look_back_s) * 1000))
+        partitions = await asyncio.to_thread(_partitions, settings, topics)
+        await _seek(consumer, partitions, round((time.time() - look_back_s) * 1000))
         yield Reader(consumer)
     finally:
         await consumer.stop()
 
 
-async def _seek(consumer: AIOKafkaConsumer, topics: Sequence[Topic], since_ms: int) -> None:
-    known = await consumer.topics()
-    for topic in topics:
-        if topic.name not in known:
-            raise RuntimeError(f"topic {topic.name} does not exist: run `wardstream topics` first")
-    partitions = [
-        TopicPartition(t.name, n) for t in topics for n in sorted(consumer.partitions_for_topic(t.name) or ())
-    ]
+async def _seek(consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], since_ms: int) -> None:
     consumer.assign(partitions)
     found = await consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
     for partition in partitions:
@@ -69,6 +64,13 @@ async def _seek(consumer: AIOKafkaConsumer, topics: Sequence[Topic], since_ms: i
             await consumer.seek_to_end(partition)
         else:
             consumer.seek(partition, at.offset)
+
+
+def _partitions(settings: Settings, topics: Sequence[Topic]) -> list[TopicPartition]:
+    absent = [one.topic for one in admin.verify_topics(settings, topics) if one.what == "absent"]
+    if absent:
+        raise RuntimeError(f"topic {absent[0]} does not exist: run `wardstream topics` first")
+    return [TopicPartition(*pair) for pair in sorted(admin.end_offsets(settings, [topic.name for topic in topics]))]
 
 
 def _message(one: ConsumerRecord) -> Message:

@@ -13,7 +13,6 @@ from services.deliver.stream import Evicted, Stream
 from services.deliver.views import patient_view
 
 STATIC = Path(__file__).parent / "static"
-SEND_TIMEOUT_S = 10.0
 
 BOARD = web.AppKey("board", Board)
 STREAM = web.AppKey("stream", Stream)
@@ -98,6 +97,7 @@ async def _events(request: web.Request) -> web.StreamResponse:
     )
     await answer.prepare(request)
     stream = request.app[STREAM]
+    await answer.write(b"retry: 2000\n\n")  # sends the headers too: the browser says at once that it is connected
     last = request.headers.get("Last-Event-ID")
     with stream.subscribe() as subscription:
         missed = [] if last is None else stream.missed(last)
