@@ -21,11 +21,12 @@ MAX_AGE_MS = 24 * 3_600_000
 """A result older than this is not used. RCP asks for observations at least every 12 h; 24 h allows a missed round."""
 
 ROOM_AIR = 0.21  # fraction of inspired oxygen
+STEP_OF_FRACTION = 0.005  # half of the whole percent in which it is charted
 
 RESPIRATION, SATURATION, PRESSURE, PULSE, TEMPERATURE = "9279-1", "59408-5", "8480-6", "8867-4", "8310-5"
 SATURATION_ARTERIAL = "2708-6"
 COMA_SCALE, OXYGEN_FRACTION, OXYGEN_FLOW = "9269-2", "3150-6", "3151-8"
-"""LOINC codes read. Units are the canonical ones: /min, %, mm[Hg], Cel, {score}, 1, L/min."""
+"""LOINC codes read. Units are the canonical ones: /min, %, mm[Hg], Cel, {score}, 1; a flow may be in any."""
 
 
 class Trigger(StrEnum):
@@ -136,7 +137,8 @@ def news2(record: PatientRecord, as_of_ms: int, *, scale_2: bool = False) -> New
 
     SpO2 is scored on scale 1 unless told. Never raises for what a record may hold.
     """
-    fraction, flow = _latest(record, OXYGEN_FRACTION, as_of_ms), _latest(record, OXYGEN_FLOW, as_of_ms)
+    fraction = _latest(record, OXYGEN_FRACTION, as_of_ms)
+    flow = _latest(record, OXYGEN_FLOW, as_of_ms, any_unit=True)
     oxygen = _oxygen(fraction, flow)
     supplied = oxygen.points == 2
     saturation = _latest(record, SATURATION, as_of_ms) or _latest(record, SATURATION_ARTERIAL, as_of_ms)
@@ -163,7 +165,7 @@ def _oxygen(fraction: Row | None, flow: Row | None) -> Part:
     if newest is None:
         return Part("supplemental_oxygen")
     value = _number(newest)
-    supplied = value > (ROOM_AIR if newest is fraction else 0.0)
+    supplied = value >= ROOM_AIR + STEP_OF_FRACTION if newest is fraction else value > 0.0
     return Part("supplemental_oxygen", oxygen_points(supplied), value, newest.time)
 
 
@@ -171,11 +173,11 @@ def _part(name: str, row: Row | None, points: Callable[[float], int]) -> Part:
     return Part(name) if row is None else Part(name, points(_number(row)), _number(row), row.time)
 
 
-def _latest(record: PatientRecord, loinc: str, as_of_ms: int) -> Row | None:
+def _latest(record: PatientRecord, loinc: str, as_of_ms: int, *, any_unit: bool = False) -> Row | None:
     """The newest number in the canonical unit (a row's own unit is empty then) that is recent enough."""
     found = None
     for row in record.values(loinc, as_of_ms):
-        if isinstance(row.value, int | float) and isfinite(row.value) and not row.unit:
+        if isinstance(row.value, int | float) and isfinite(row.value) and (any_unit or not row.unit):
             found = row
     return found if found is not None and found.time >= as_of_ms - MAX_AGE_MS else None
 

@@ -44,7 +44,7 @@ def note_encoder(settings: Settings, client: InferenceClient) -> NoteEncoder | N
 
 
 def image_encoder(settings: Settings, client: InferenceClient) -> Encoder | None:
-    """The deployed image encoder; None where the repository has none. Raises ManifestError for one that does not fit."""
+    """The deployed image encoder; None where the repository has none. Raises ManifestError when it does not fit."""
     manifest = _deployed(settings, IMAGE_MODEL, IMAGE_PREPROCESSING)
     if manifest is None:
         return None

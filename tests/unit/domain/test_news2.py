@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain import news2 as n
+from services.domain.codes import BY_LOINC
 from services.domain.events import Version
 from services.domain.record import PatientRecord, Row, Series
 
@@ -140,6 +141,25 @@ def test_an_arterial_saturation_stands_in_for_a_missing_oximetry():
 def test_scale_two_is_used_when_a_clinician_set_it():
     assert n.news2(record(**{**WELL, "spo2": 90}), NOW).total == 3
     assert n.news2(record(**{**WELL, "spo2": 90}), NOW, scale_2=True).total == 0
+
+
+@pytest.mark.parametrize(
+    ("fraction", "supplied"), [(0.2, False), (0.21, False), (0.2149, False), (0.22, True), (1.0, True)]
+)
+def test_more_than_room_air_is_supplemental_oxygen(fraction, supplied):
+    assert n.news2(record(**{**WELL, "fio2": fraction}), NOW).total == (2 if supplied else 0)
+
+
+def test_the_units_are_the_records_canonical_ones():
+    found = {loinc: BY_LOINC[loinc].unit for loinc in (n.RESPIRATION, n.PULSE, n.SATURATION, n.PRESSURE, n.TEMPERATURE)}
+    assert list(found.values()) == ["/min", "/min", "%", "mm[Hg]", "Cel"]
+    assert (BY_LOINC[n.OXYGEN_FRACTION].unit, BY_LOINC[n.COMA_SCALE].unit) == ("1", "{score}")
+
+
+def test_a_result_in_a_unit_that_could_not_be_converted_is_not_scored():
+    made = record(**WELL)
+    made.observations[n.TEMPERATURE].rows[0].unit = "[degF]"
+    assert n.news2(made, NOW).missing == ("temperature",)
 
 
 values = st.one_of(st.none(), st.text(max_size=3), st.floats(allow_nan=True, allow_infinity=True))
