@@ -40,6 +40,7 @@ class Message:
         self.entries: list[Entry] = list(_entries(root)) if self.is_bundle else [Entry(root, "")]
         self._by_url: dict[str, Entry] = {}
         self._by_identifier: dict[tuple[str, str, str], Entry] = {}
+        self._reports: dict[str, Entry] = {}  # resource URL or Type/id of a result -> the report that lists it
         for entry in self.entries:
             self._index(entry)
 
@@ -49,6 +50,9 @@ class Message:
         if entry.id:
             self._by_url.setdefault(f"{entry.type}/{entry.id}", entry)
             self._by_url.setdefault(f"urn:uuid:{entry.id}", entry)
+        if entry.type == "DiagnosticReport":
+            for result in items(entry.resource.get("result")):
+                self._reports.setdefault(text(result.get("reference")), entry)
         if entry.type == "Patient":
             for found in items(entry.resource.get("identifier")):
                 name = (entry.type, text(found.get("system")), text(found.get("value")))
@@ -64,6 +68,11 @@ class Message:
             if tail is not None and (not tail.url or tail.url.startswith("urn:") or "://" not in plain):
                 entry = tail
         return entry
+
+    def report_of(self, entry: Entry) -> Entry | None:
+        """The DiagnosticReport of this message that lists the entry as a result."""
+        names = (entry.url, f"{entry.type}/{entry.id}" if entry.id else "")
+        return next((self._reports[name] for name in names if name and name in self._reports), None)
 
     def by_identifier(self, kind: str, system: str, value: str) -> Entry | None:
         """The entry of a type that carries an identifier."""

@@ -39,7 +39,7 @@ def condition(item: Item) -> list[AnyFact]:
     get = item.resource.get
     code = named(item, "code")
     recorded = item.moment(get("recordedDate"), "recordedDate")
-    at = item.choice("onset") or recorded
+    at = item.choice("onset") or recorded or item.about_when()
     if code is None:
         return []
     if at is None:
@@ -65,14 +65,14 @@ def condition(item: Item) -> list[AnyFact]:
 def procedure(item: Item) -> list[AnyFact]:
     """A procedure, done or being done (performed[x]; R5 occurrence[x])."""
     code = named(item, "code")
-    at = item.choice("performed") or item.choice("occurrence")
+    at = item.choice("performed") or item.choice("occurrence") or item.about_when()
     return _procedure(item, code, at)
 
 
 def immunization(item: Item) -> list[AnyFact]:
     """A vaccination: its vaccine code is the procedure's."""
     code = named(item, "vaccineCode")
-    return _procedure(item, code, item.choice("occurrence"))
+    return _procedure(item, code, item.choice("occurrence") or item.about_when())
 
 
 def _procedure(item: Item, code: Code | None, at: datetime | None) -> list[AnyFact]:
@@ -98,7 +98,7 @@ def service_request(item: Item) -> list[AnyFact]:
     """A request for a test, study or service: when it was authored, else when it is to happen."""
     get = item.resource.get
     code = datatypes.concept(obj(get("code")).get("concept")) or named(item, "code")  # R5: a CodeableReference
-    at = item.moment(get("authoredOn"), "authoredOn") or item.choice("occurrence")
+    at = item.moment(get("authoredOn"), "authoredOn") or item.choice("occurrence") or item.about_when()
     if code is None:
         return []
     if at is None:

@@ -90,6 +90,19 @@ class Item:
             return self.moment(events[-1], f"{name}Timing.event")
         return None
 
+    def about_when(self) -> datetime | None:
+        """For what says no time of its own and is no measurement: the visit's beginning, else when it was recorded."""
+        reference = obj(self.resource.get("encounter") or self.resource.get("context"))
+        entry = self.ctx.message.find(text(reference.get("reference")))
+        if entry is not None and entry.type == "Encounter":
+            start = times.parse(text(obj(entry.resource.get("period")).get("start")), self.ctx.zone)
+            if start is not None and times.epoch_ms(start) <= self.ctx.latest_ms:
+                return start
+        meta = obj(self.resource.get("meta"))
+        return self.moment(meta.get("lastUpdated"), "meta.lastUpdated") or self.moment(
+            self.ctx.message.root.get("timestamp"), "timestamp"
+        )
+
     def version(self, rank: int = Rank.FINAL, issued: datetime | None = None) -> Version:
         """A fact's version: status, then the later of `issued` and meta.lastUpdated, then meta.versionId."""
         at = max(self.issued, times.epoch_ms(issued) if issued else 0)

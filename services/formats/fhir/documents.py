@@ -135,6 +135,7 @@ def _when(item: Item) -> datetime | None:
         or item.moment(get("issued"), "issued")
         or item.moment(obj(first(get("content")).get("attachment")).get("creation"), "content[0].attachment.creation")
         or item.moment(obj(context.get("period")).get("end"), "context.period.end")
+        or item.about_when()
     )
 
 

@@ -53,6 +53,7 @@ def _medication(item: Item, action: str, at: datetime | None, end: datetime | No
     if code is None:
         item.drop(FilterReason.NO_CODE, "medication[x]")
         return []
+    at = at or item.about_when()
     if at is None:
         item.drop(FilterReason.NO_TIME)
         return []

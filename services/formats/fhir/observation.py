@@ -56,7 +56,7 @@ def observations(item: Item) -> list[Observation]:
     """The resource's own value and one fact per component. What cannot be used is set aside, each by itself."""
     resource = item.resource
     issued = item.moment(resource.get("issued"), "issued")
-    time = item.choice("effective", end=True) or (issued if not _says_when(resource) else None)
+    time = item.choice("effective", end=True) if _says_when(resource) else (issued or _reported(item))
     if time is None:
         if not _says_when(resource):
             item.drop(FilterReason.NO_TIME)
@@ -86,6 +86,17 @@ def observations(item: Item) -> list[Observation]:
 
 def _says_when(resource: Object) -> bool:
     return any(resource.get(f"effective{kind}") for kind in ("DateTime", "Instant", "Period", "Timing"))
+
+
+def _reported(item: Item) -> datetime | None:
+    """The time of the report that lists this result."""
+    report = item.ctx.message.report_of(item.entry)
+    if report is None:
+        return None
+    own = Item(item.ctx, report)
+    time = own.choice("effective", end=True) or own.moment(report.resource.get("issued"), "issued")
+    item.newest = max(filter(None, (item.newest, own.newest)), default=None)
+    return time
 
 
 def _has_value(node: Object) -> bool:

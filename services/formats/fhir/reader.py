@@ -15,6 +15,7 @@ from services.formats.fhir.context import Context, Found, Item
 from services.formats.fhir.datatypes import identifier
 from services.formats.fhir.dispatch import READERS, SUBJECTS, reason_unread
 from services.formats.fhir.patient import mark, merges, patient
+from services.formats.fhir.types import RESOURCE_TYPES
 from services.formats.reading import Reading
 
 FORMAT = "fhir"
@@ -24,7 +25,7 @@ UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
 """`occurred` of an event that holds no time at all: with a clock here, the same message would give other bytes."""
 
 _NOT_JSON = "send one JSON document in UTF-8 (FHIR R4, application/fhir+json)"
-_NOT_FHIR = "the document must be an object with a resourceType"
+_NOT_FHIR = "the document must be an object with a resourceType of FHIR R4"
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -53,17 +54,13 @@ def parse(raw: bytes) -> Message | Rejected:
         line = getattr(error, "lineno", 0)
         return Rejected(RejectReason.NOT_JSON, f"line {line} column {getattr(error, 'colno', 0)}", _NOT_JSON)
     kind = text(root.get("resourceType")) if isinstance(root, dict) else ""
-    if not _type_name(kind):
+    if kind not in RESOURCE_TYPES:
         return Rejected(RejectReason.NOT_FHIR, "resourceType", _NOT_FHIR)
     if kind == "Bundle":
         problem = _check(root)
         if problem is not None:
             return problem
     return Message(root)
-
-
-def _type_name(kind: str) -> bool:
-    return kind.isascii() and kind.isalpha() and kind[0].isupper() and len(kind) < 64
 
 
 def _check(bundle: Object) -> Rejected | None:
@@ -78,7 +75,7 @@ def _check(bundle: Object) -> Rejected | None:
         resource = entry.get("resource") if isinstance(entry, dict) else entry
         if not isinstance(entry, dict) or (resource is not None and not isinstance(resource, dict)):
             return Rejected(RejectReason.MALFORMED, f"entry[{n}]", "an object with a resource")
-        if isinstance(resource, dict) and not _type_name(text(resource.get("resourceType"))):
+        if isinstance(resource, dict) and not text(resource.get("resourceType")):
             return Rejected(RejectReason.NOT_FHIR, f"entry[{n}].resource.resourceType", _NOT_FHIR)
     return None
 
