@@ -4,6 +4,7 @@ Reads a folder of the public `.psv` files (one per patient), one such file, or a
 Hour `ICULOS = i` becomes i hours after admission to the unit.
 """
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,13 +82,13 @@ def _from_parquet(path: Path) -> Iterator[Stay]:
     patients = table.column("patient_id").to_numpy(zero_copy_only=False).astype(str)
     columns = {n: _exact(table.column(n).to_numpy(zero_copy_only=False)) for n in table.column_names[1:]}
     edges = np.flatnonzero(np.r_[True, patients[1:] != patients[:-1], True])
-    for begin, end in zip(edges[:-1], edges[1:], strict=True):
+    for begin, end in itertools.pairwise(edges):
         yield _stay(str(patients[begin]), {name: values[begin:end] for name, values in columns.items()})
 
 
 def _exact(values: NDArray[np.float32]) -> NDArray[np.float64]:
     """Float32 as the decimal that was stored: 36.9 and not 36.900001525878906, as the public text form has it."""
-    return np.round(values.astype(np.float64), 5)
+    return np.asarray(np.round(values.astype(np.float64), 5), np.float64)
 
 
 def _stay(patient_id: str, rows: dict[str, NDArray[np.float64]]) -> Stay:

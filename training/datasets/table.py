@@ -1,4 +1,4 @@
-"""A data set's decisions as arrays on disk: the models' inputs and labels, computed once by the serving feature code."""
+"""A data set's decisions as arrays on disk: inputs and labels, computed once by the serving feature code."""
 
 import hashlib
 import json

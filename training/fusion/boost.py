@@ -1,6 +1,8 @@
 """Gradient boosted trees beside the network: one set per outcome, cross-fitted, served inside the same graph."""
 
 from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import lightgbm as lgb
@@ -56,38 +58,62 @@ def cross_fit(
     target: NDArray[np.float32],
     folds: NDArray[np.int8],
     settings: TreeSettings,
-    weights: NDArray[np.float32] | None = None,
     use: tuple[int, ...] | None = None,
     seed: int = 1,
     title: str = "trees",
+    home: Path | None = None,
 ) -> tuple[list[Any], NDArray[np.intp], NDArray[np.float32]]:
     """One booster per fold in `use` (default all), trained on the other folds of `rows`; their columns; and the raw
     score of every row of the table by the booster that has not seen its patient (NaN where there is none).
 
-    `target`, `folds` and `weights` are per row of the table; `rows` are those with a label.
+    `target` and `folds` are per row of the table; `rows` are those with a label. With `home` each booster is kept
+    there when it is done, and a run that was stopped goes on with the next.
     """
     columns = usable_columns(table, rows)
-    data = lgb.Dataset(
-        matrix(table, rows, columns),
-        target[rows],
-        weight=None if weights is None else weights[rows],
-        params={"max_bin": settings.all(seed)["max_bin"], "verbose": -1},
-    ).construct()
     scores = np.full(len(table), np.nan, np.float32)
     boosters = []
     kept = use if use is not None else tuple(range(int(folds.max()) + 1))
+    mark = blake2b(repr((settings, seed, columns.tolist(), len(rows))).encode(), digest_size=6).hexdigest()
+    data: lgb.Dataset | None = None
     with bar() as shown:
         task = shown.add_task(title, total=settings.trees * len(kept), note="")
         for fold in kept:
-            training = data.subset(np.flatnonzero(folds[rows] != fold))
-            booster = lgb.Booster(settings.all(seed + fold), training)
-            for _ in range(settings.trees):
-                booster.update()
-                shown.advance(task)
-            booster.free_dataset()
+            file = None if home is None else home / f"{title.replace(' ', '-')}-{mark}-{fold}.txt"
+            if file is not None and file.exists():
+                booster = lgb.Booster(model_file=str(file))
+                shown.advance(task, settings.trees)
+            else:
+                data = data or _dataset(table, rows, columns, target, settings, seed)
+                training = data.subset(np.flatnonzero(folds[rows] != fold).tolist())
+                booster = lgb.Booster(settings.all(seed + fold), training)
+                for _ in range(settings.trees):
+                    booster.update()
+                    shown.advance(task)
+                booster.free_dataset()
+                if file is not None:
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    booster.save_model(str(file))
             boosters.append(booster)
-            held = np.flatnonzero(folds == fold)
-            for begin in range(0, len(held), CHUNK):
-                piece = held[begin : begin + CHUNK]
-                scores[piece] = booster.predict(matrix(table, piece, columns), raw_score=True)
+            scores[folds == fold] = predict(booster, table, np.flatnonzero(folds == fold), columns)
     return boosters, columns, scores
+
+
+def predict(booster: Any, table: Table, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Raw scores (log-odds) of rows of the table."""
+    parts = [
+        booster.predict(matrix(table, rows[begin : begin + CHUNK], columns), raw_score=True)
+        for begin in range(0, len(rows), CHUNK)
+    ]
+    return np.concatenate(parts).astype(np.float32) if parts else np.empty(0, np.float32)
+
+
+def _dataset(
+    table: Table,
+    rows: NDArray[np.intp],
+    columns: NDArray[np.intp],
+    target: NDArray[np.float32],
+    settings: TreeSettings,
+    seed: int,
+) -> lgb.Dataset:
+    parameters = {"max_bin": settings.all(seed)["max_bin"], "verbose": -1}
+    return lgb.Dataset(matrix(table, rows, columns), target[rows], params=parameters).construct()

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from services.domain.features import ARRAYS, MODALITIES
 from training.datasets.table import Table
-from training.fusion.network import OUTCOMES
 
 NOTE, IMAGE = MODALITIES.index("note"), MODALITIES.index("image")
 
@@ -22,13 +21,13 @@ class Source:
     table: Table
     rows: NDArray[np.intp]
     repeat: float = 1.0  # how often a row is drawn in an epoch (0.5: every other one)
-    weights: NDArray[np.float32] | None = None  # one per row of the table
+    outcomes: tuple[str, ...] = ()  # of the labels, in the network's order
 
     def labels(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """float32 [rows, outcomes]; NaN where this data set does not know the outcome."""
         known = self.table.labels
         return np.stack(
-            [known[o][rows] if o in known else np.full(len(rows), np.nan, np.float32) for o in OUTCOMES], axis=1
+            [known[o][rows] if o in known else np.full(len(rows), np.nan, np.float32) for o in self.outcomes], axis=1
         )
 
     def inputs(self, rows: NDArray[np.intp]) -> dict[str, NDArray[np.float32]]:
@@ -45,7 +44,6 @@ class Source:
 class Minibatch:
     inputs: dict[str, Tensor]
     labels: Tensor  # [B, outcomes], NaN unknown
-    weights: Tensor  # [B]
 
 
 def tensors(inputs: dict[str, NDArray[np.float32]]) -> dict[str, Tensor]:
@@ -81,11 +79,9 @@ def batches(
 def collate(parts: Sequence[tuple[Source, NDArray[np.intp]]]) -> Minibatch:
     """Rows of several sources as one minibatch."""
     inputs = [source.inputs(rows) for source, rows in parts]
-    weights = [np.ones(len(rows), np.float32) if s.weights is None else s.weights[rows] for s, rows in parts]
     return Minibatch(
         {n: torch.from_numpy(np.concatenate([i[n] for i in inputs])) for n in ARRAYS},
         torch.from_numpy(np.concatenate([s.labels(rows) for s, rows in parts])),
-        torch.from_numpy(np.concatenate(weights)),
     )
 
 

@@ -10,8 +10,7 @@ import torch
 from onnx import ModelProto, TensorProto, helper
 from torch import nn
 
-from services.domain.features import ARRAYS
-from training.fusion.network import OUTCOMES
+from services.domain.features import ARRAYS, MODALITIES, VARIABLE_NAMES
 from training.fusion.served import Alter, Blend, Explain, Served
 from training.fusion.trees import ensemble_nodes
 
@@ -22,9 +21,9 @@ NAMES = (*ARRAYS, "row_id")
 EXPLAIN_OUTPUTS = ["modality_contribution", "variable_contribution", "row_id_out"]
 
 
-def _example(rows: int) -> list[torch.Tensor]:
+def _example(rows: int, outcomes: int) -> list[torch.Tensor]:
     arrays = [torch.zeros(rows, *shape) for shape in ARRAYS.values()]
-    return [*arrays, torch.arange(rows).reshape(-1, 1), torch.zeros(rows, len(OUTCOMES))]
+    return [*arrays, torch.arange(rows).reshape(-1, 1), torch.zeros(rows, outcomes)]
 
 
 def _torch_graph(module: nn.Module, args: Sequence[torch.Tensor], names: Sequence[str], outputs: Sequence[str]) -> Any:
@@ -34,7 +33,7 @@ def _torch_graph(module: nn.Module, args: Sequence[torch.Tensor], names: Sequenc
     torch.onnx.export(
         module,
         tuple(args),
-        file,
+        file,  # type: ignore[arg-type]
         input_names=list(names),
         output_names=list(outputs),
         opset_version=OPSET,
@@ -48,18 +47,20 @@ def _torch_graph(module: nn.Module, args: Sequence[torch.Tensor], names: Sequenc
 
 def export_served(blend: Blend, trees: Sequence[Sequence[Any]], columns: Sequence[Sequence[int]]) -> ModelProto:
     """The `risk_fusion` graph. `trees[k]` are outcome k's boosters, `columns[k]` their columns of the flat input."""
-    model = _torch_graph(Served(blend), _example(3), [*NAMES, "tree_scores"], ["risk", "raw", "row_id_out"])
+    model = _torch_graph(Served(blend), _example(3, len(trees)), [*NAMES, "tree_scores"], ["risk", "raw", "row_id_out"])
     nodes = ensemble_nodes(trees, columns, "tree_scores")
     _drop_input(model, "tree_scores")
     _prepend(model, nodes)
-    return _finish(model, "risk_fusion")
+    return _finish(model, "risk_fusion", len(trees))
 
 
 def export_explain(blend: Blend, trees: Sequence[Sequence[Any]], columns: Sequence[Sequence[int]]) -> ModelProto:
     """The `risk_fusion_explain` graph: alter the rows, score them all, put the differences together."""
     altered = [f"altered_{name}" for name in ARRAYS]
-    first = _prefixed(_torch_graph(Alter(), _example(3)[:-2], list(ARRAYS), altered), "a_", {*ARRAYS, *altered})
-    args = _example(3)
+    first = _prefixed(
+        _torch_graph(Alter(), _example(3, len(trees))[:-2], list(ARRAYS), altered), "a_", {*ARRAYS, *altered}
+    )
+    args = _example(3, len(trees))
     rows = Explain(blend).rows
     many = [x.repeat_interleave(rows, 0) if n != len(args) - 2 else x for n, x in enumerate(args)]
     model = _explain_graph(blend, many, [*altered, "row_id", "tree_scores"])
@@ -72,7 +73,7 @@ def export_explain(blend: Blend, trees: Sequence[Sequence[Any]], columns: Sequen
     _prepend(model, first.graph.node)
     model.graph.initializer.extend(first.graph.initializer)
     model.graph.input.extend(first.graph.input)
-    return _finish(model, "risk_fusion_explain")
+    return _finish(model, "risk_fusion_explain", len(trees))
 
 
 def _explain_graph(blend: Blend, args: Sequence[torch.Tensor], names: Sequence[str]) -> Any:
@@ -85,7 +86,7 @@ def _explain_graph(blend: Blend, args: Sequence[torch.Tensor], names: Sequence[s
     torch.onnx.export(
         module,
         tuple(args),
-        file,
+        file,  # type: ignore[arg-type]
         input_names=list(names),
         output_names=EXPLAIN_OUTPUTS,
         opset_version=OPSET,
@@ -124,7 +125,7 @@ def _prefixed(model: ModelProto, prefix: str, keep: set[str]) -> ModelProto:
     return model
 
 
-def _finish(model: ModelProto, title: str) -> ModelProto:
+def _finish(model: ModelProto, title: str, outcomes: int) -> ModelProto:
     """Names, sizes and versions as the server expects them; `row_id` in is echoed as the output `row_id_out`."""
     del model.graph.value_info[:]
     del model.metadata_props[:]
@@ -135,12 +136,14 @@ def _finish(model: ModelProto, title: str) -> ModelProto:
         **{n: (TensorProto.FLOAT, list(shape)) for n, shape in ARRAYS.items()},
         "row_id": (TensorProto.INT64, [1]),
         "row_id_out": (TensorProto.INT64, [1]),
-        "risk": (TensorProto.FLOAT, [len(OUTCOMES)]),
-        "raw": (TensorProto.FLOAT, [len(OUTCOMES)]),
+        "risk": (TensorProto.FLOAT, [outcomes]),
+        "raw": (TensorProto.FLOAT, [outcomes]),
+        "modality_contribution": (TensorProto.FLOAT, [outcomes, len(MODALITIES)]),
+        "variable_contribution": (TensorProto.FLOAT, [outcomes, len(VARIABLE_NAMES)]),
     }
     for values in (model.graph.input, model.graph.output):
         for value in values:
-            kind, shape = sizes.get(value.name, (TensorProto.FLOAT, [len(OUTCOMES), "n_" + value.name]))
+            kind, shape = sizes[value.name]
             value.CopyFrom(helper.make_tensor_value_info(value.name, kind, ["rows", *shape]))
     model.graph.name = title
     model.producer_name, model.producer_version = "wardstream", ""

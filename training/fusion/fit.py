@@ -32,10 +32,10 @@ COVERAGE = 0.8
 class Plan:
     """How to fit. `sources[name]` below are the tables by data set name."""
 
-    network: Settings = Settings()
+    network: Settings = field(default_factory=Settings)
     trees: dict[str, TreeSettings] = field(default_factory=dict)  # by outcome; none: no trees for it
     repeat: dict[str, float] = field(default_factory=dict)  # by data set: how often its rows are drawn in an epoch
-    network_folds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    folds: tuple[int, ...] = (0, 1, 2, 3, 4)  # those that are held out in turn
     final_rows: dict[str, tuple[float, ...]] = field(default_factory=dict)  # by data set: hours that calibrate (all)
 
 
@@ -43,6 +43,7 @@ class Plan:
 class Fitted:
     """What is exported, and the out-of-fold scores that its figures are computed from."""
 
+    outcomes: tuple[str, ...]
     network: FusionNet
     boosters: list[list[Any]]
     columns: list[NDArray[np.intp]]
@@ -54,30 +55,31 @@ class Fitted:
 
 def fit(tables: dict[str, Table], gains: dict[str, NDArray[np.float64]], plan: Plan, home: Path) -> Fitted:
     """Fit on all tables; `gains` are the utility gains of alerting, for the data sets that have them."""
+    outcomes = tuple(o for o in OUTCOMES if any(o in t.labels for t in tables.values()))
     folds = {name: row_folds(table) for name, table in tables.items()}
     boosters: list[list[Any]] = []
     columns: list[NDArray[np.intp]] = []
-    tree_scores = {name: np.zeros((len(t), len(OUTCOMES)), np.float32) for name, t in tables.items()}
-    for k, outcome in enumerate(OUTCOMES):
-        made, used = _trees(tables, folds, outcome, plan, tree_scores, k)
+    tree_scores = {name: np.zeros((len(t), len(outcomes)), np.float32) for name, t in tables.items()}
+    for k, outcome in enumerate(outcomes):
+        made, used = _trees(tables, folds, outcome, plan, tree_scores, k, home)
         boosters.append(made)
         columns.append(used)
-    net_scores, epochs, history = _networks(tables, folds, plan, home)
+    net_scores, epochs, history = _networks(tables, folds, outcomes, plan, home)
     final = replace(plan.network, epochs=epochs, patience=epochs + 1)
-    sources = [_source(t, np.ones(len(t), np.bool_), plan.repeat.get(n, 1.0)) for n, t in tables.items()]
+    sources = [_source(t, np.ones(len(t), np.bool_), outcomes, plan.repeat.get(n, 1.0)) for n, t in tables.items()]
     network, _ = train(sources, lambda net: 0.0, final, home / "network-final.pt", "network on all folds")
-    calibration = _calibrate(tables, net_scores, tree_scores, plan)
+    calibration = _calibrate(tables, outcomes, net_scores, tree_scores, plan)
     scores = {n: _calibrated(t, net_scores[n], tree_scores[n], calibration) for n, t in tables.items()}
     parts = {n: {"network": net_scores[n][PATTERNS - 1], "trees": tree_scores[n]} for n in tables}
-    return Fitted(network, boosters, columns, calibration, scores, parts, history)
+    return Fitted(outcomes, network, boosters, columns, calibration, scores, parts, history)
 
 
-def _source(table: Table, chosen: NDArray[np.bool_], repeat: float) -> Source:
+def _source(table: Table, chosen: NDArray[np.bool_], outcomes: tuple[str, ...], repeat: float = 1.0) -> Source:
     known = np.zeros(len(table), np.bool_)
-    for outcome in OUTCOMES:
+    for outcome in outcomes:
         if outcome in table.labels:
             known |= ~np.isnan(table.labels[outcome])
-    return Source(table, np.flatnonzero(chosen & known), repeat)
+    return Source(table, np.flatnonzero(chosen & known), repeat, outcomes)
 
 
 def _trees(
@@ -87,8 +89,9 @@ def _trees(
     plan: Plan,
     scores: dict[str, NDArray[np.float32]],
     k: int,
+    home: Path,
 ) -> tuple[list[Any], NDArray[np.intp]]:
-    """The outcome's boosters, from the first data set that knows it; other data sets' rows are scored by all of them."""
+    """The outcome's boosters, from the first data set that knows it, and its out-of-fold scores into `scores`."""
     settings = plan.trees.get(outcome)
     name = next((n for n, t in tables.items() if outcome in t.labels), None)
     if settings is None or name is None:
@@ -96,30 +99,35 @@ def _trees(
     table = tables[name]
     target = table.labels[outcome]
     rows = np.flatnonzero(~np.isnan(target))
-    made, columns, out = cross_fit(table, rows, target, folds[name], settings, title=f"trees for {outcome}")
+    title = f"trees for {outcome}"
+    made, columns, out = cross_fit(table, rows, target, folds[name], settings, use=plan.folds, title=title, home=home)
     scores[name][:, k] = np.nan_to_num(out)
     return made, columns
 
 
 def _networks(
-    tables: dict[str, Table], folds: dict[str, NDArray[np.int8]], plan: Plan, home: Path
+    tables: dict[str, Table],
+    folds: dict[str, NDArray[np.int8]],
+    outcomes: tuple[str, ...],
+    plan: Plan,
+    home: Path,
 ) -> tuple[dict[str, list[NDArray[np.float32]]], int, dict[str, Any]]:
     """Out-of-fold logits of fold networks for every modality pattern, and the number of epochs they needed."""
     scores = {
-        n: [np.full((len(t), len(OUTCOMES)), np.nan, np.float32) for _ in range(PATTERNS)] for n, t in tables.items()
+        n: [np.full((len(t), len(outcomes)), np.nan, np.float32) for _ in range(PATTERNS)] for n, t in tables.items()
     }
     best: list[int] = []
     history: dict[str, Any] = {}
-    for fold in plan.network_folds:
-        training = [_source(t, folds[n] != fold, plan.repeat.get(n, 1.0)) for n, t in tables.items()]
-        held = {n: _source(t, folds[n] == fold, 1.0) for n, t in tables.items()}
+    for fold in plan.folds:
+        training = [_source(t, folds[n] != fold, outcomes, plan.repeat.get(n, 1.0)) for n, t in tables.items()]
+        held = {n: _source(t, folds[n] == fold, outcomes) for n, t in tables.items()}
         settings = replace(plan.network, seed=plan.network.seed + fold)
         net, state = train(training, validation(held), settings, home / f"network-{fold}.pt", f"network, fold {fold}")
         best.append(state["best_epoch"])
         history[str(fold)] = state["history"]
         for name, table in tables.items():
             rows = np.flatnonzero(folds[name] == fold)
-            source = Source(table, rows)
+            source = Source(table, rows, outcomes=outcomes)
             for number in _patterns(table):
                 scores[name][number][rows] = logits(net, source, rows, _without(number))
     return scores, int(np.median(best)), history
@@ -143,7 +151,7 @@ def validation(held: dict[str, Source], most: int = 60_000) -> Score:
         for source in held.values():
             rows = source.rows[:: max(1, len(source.rows) // most)]
             values, labels = logits(net, source, rows), source.labels(rows)
-            for k in range(len(OUTCOMES)):
+            for k in range(labels.shape[1]):
                 known = ~np.isnan(labels[:, k])
                 if known.any() and 0 < labels[known, k].mean() < 1:
                     found.append(float(roc_auc_score(labels[known, k], values[known, k])))
@@ -154,12 +162,13 @@ def validation(held: dict[str, Source], most: int = 60_000) -> Score:
 
 def _calibrate(
     tables: dict[str, Table],
+    outcomes: tuple[str, ...],
     network: dict[str, list[NDArray[np.float32]]],
     trees: dict[str, NDArray[np.float32]],
     plan: Plan,
 ) -> Calibration:
-    made = Calibration()
-    for k, outcome in enumerate(OUTCOMES):
+    made = Calibration.none(len(outcomes))
+    for k, outcome in enumerate(outcomes):
         usable = {n: _calibrating(t, outcome, network[n][PATTERNS - 1][:, k], plan, n) for n, t in tables.items()}
         label = np.concatenate([t.labels[outcome][usable[n]] for n, t in tables.items() if outcome in t.labels])
         net = np.concatenate([network[n][PATTERNS - 1][usable[n], k] for n in tables])

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from services.domain.features.derived import DERIVED
 from services.domain.features.genomic import GENES
 from services.domain.features.inputs import IMAGE_SIZE, MODALITIES, NOTE_SIZE
 from services.domain.features.series import SHAPE, STATISTIC
-from services.domain.features.derived import DERIVED
 from services.domain.features.static import STATIC
 
 OUTCOMES: tuple[str, ...] = ("sepsis-6h", "mortality")
@@ -66,9 +66,10 @@ class PerVariable(nn.Module):
 class FusionNet(nn.Module):
     """Logits [B, outcomes] of the inputs of `services.domain.features` (with batch dimension in front)."""
 
-    def __init__(self, sizes: Sizes = Sizes()) -> None:
+    def __init__(self, sizes: Sizes | None = None, outcomes: tuple[str, ...] = OUTCOMES) -> None:
         super().__init__()
-        self.sizes = sizes
+        sizes = sizes or Sizes()
+        self.sizes, self.outcomes = sizes, outcomes
         width = sizes.width
         self.standard_series = Standardise(VARIABLES, STATISTICS)
         self.standard_fixed = Standardise(len(STATIC) + len(DERIVED))
@@ -83,9 +84,11 @@ class FusionNet(nn.Module):
         self.hidden = nn.Sequential(
             nn.GELU(), nn.Dropout(sizes.dropout), nn.Linear(width, width), nn.GELU(), nn.Dropout(sizes.dropout)
         )
-        self.heads = nn.Linear(width, len(OUTCOMES))
+        self.heads = nn.Linear(width, len(outcomes))
         self.on: Tensor
-        self.register_buffer("on", torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0]))  # genomic: no data to train it on
+        self.register_buffer(
+            "on", torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0])
+        )  # 0 for what there is no data to train it on
         self.drop = nn.Dropout(sizes.dropout)
 
     def forward(

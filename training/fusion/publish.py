@@ -16,7 +16,6 @@ from training.datasets.table import Table
 from training.fusion import calibrate
 from training.fusion.export import EXPLAIN_OUTPUTS, export_explain, export_served, save
 from training.fusion.fit import COVERAGE, Fitted
-from training.fusion.network import OUTCOMES
 from training.fusion.served import Blend
 
 MODEL, EXPLAIN = "risk_fusion", "risk_fusion_explain"
@@ -59,7 +58,7 @@ def _manifest(name: str, sha256: str) -> dict[str, Any]:
 def _judgement(fitted: Fitted, tables: dict[str, Table], gains: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
     """Outcomes with thresholds and bands, gate, and the reference for drift: from out-of-fold scores alone."""
     outcomes, scores = [], {}
-    for k, outcome in enumerate(OUTCOMES):
+    for k, outcome in enumerate(fitted.outcomes):
         risk, label, gain = _validation(fitted, tables, gains, outcome, k)
         threshold = (
             calibrate.gain_threshold(risk, gain) if gain is not None else calibrate.balanced_threshold(risk, label)
@@ -122,7 +121,7 @@ def _reference(tables: dict[str, Table], most: int = 200_000) -> tuple[dict[str,
             rows = np.asarray(table.inputs["series"][::step, number, :2])
             fresh.append(rows[rows[:, 1] < 1.0, 0])
         values = np.concatenate(fresh).astype(np.float64)
-        if len(values) < 1000:
+        if len(values) < 1000 or variable.name == "ventilated":
             continue
         known = BY_LOINC.get(variable.loinc)
         inputs[known.name if known else variable.name] = _shares(values)
@@ -146,13 +145,10 @@ def _write_configs(folder: Path, name: str, graph: onnx.ModelProto) -> None:
 
 
 def _tensors(kind: str, values: Any) -> str:
-    shapes = {"modality_contribution": [len(OUTCOMES), len(MODALITIES)]}
-    shapes["variable_contribution"] = [len(OUTCOMES), len(VARIABLE_NAMES)]
     lines = []
     for value in values:
         tensor = value.type.tensor_type
-        shape = shapes.get(value.name) or [d.dim_value for d in tensor.shape.dim[1:]]
-        dims = ", ".join(str(d) for d in shape)
+        dims = ", ".join(str(d.dim_value) for d in tensor.shape.dim[1:])
         lines.append(f'  {{ name: "{value.name}" data_type: {_TYPES[tensor.elem_type]} dims: [ {dims} ] }}')
     return f"{kind} [\n" + ",\n".join(lines) + "\n]\n"
 

@@ -1,6 +1,6 @@
 """What is exported: network and trees blended, calibrated by modality pattern, and the explanation of the same."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 from math import factorial
 
@@ -13,7 +13,7 @@ from services.domain.features.derived import DERIVED, SOURCES
 from services.domain.features.inputs import MODALITIES
 from services.domain.features.series import SHAPE
 from services.domain.features.variables import INDEX
-from training.fusion.network import COUNTS, OUTCOMES, FusionNet
+from training.fusion.network import COUNTS, FusionNet
 
 PLAYERS = 4  # series, static, note, image: the modalities that are switched on
 PATTERNS = 1 << PLAYERS
@@ -29,10 +29,16 @@ def pattern(presence: NDArray[np.float32]) -> NDArray[np.intp]:
 class Calibration:
     """What turns blended logits into probabilities: all of it chosen on validation data."""
 
-    network: NDArray[np.float32] = field(default_factory=lambda: np.ones(len(OUTCOMES), np.float32))
-    trees: NDArray[np.float32] = field(default_factory=lambda: np.zeros(len(OUTCOMES), np.float32))
-    slope: NDArray[np.float32] = field(default_factory=lambda: np.ones((PATTERNS, len(OUTCOMES)), np.float32))
-    intercept: NDArray[np.float32] = field(default_factory=lambda: np.zeros((PATTERNS, len(OUTCOMES)), np.float32))
+    network: NDArray[np.float32]  # [outcomes] weight of the network's logit
+    trees: NDArray[np.float32]  # [outcomes] weight of the trees' score
+    slope: NDArray[np.float32]  # [patterns, outcomes]
+    intercept: NDArray[np.float32]  # [patterns, outcomes]
+
+    @classmethod
+    def none(cls, outcomes: int) -> "Calibration":
+        """The network as it is, without trees."""
+        ones, zeros = np.ones(outcomes, np.float32), np.zeros(outcomes, np.float32)
+        return cls(ones, zeros, np.ones((PATTERNS, outcomes), np.float32), np.zeros((PATTERNS, outcomes), np.float32))
 
 
 class Blend(nn.Module):
@@ -42,6 +48,10 @@ class Blend(nn.Module):
         super().__init__()
         self.net = net
         self.bits: Tensor
+        self.network: Tensor
+        self.trees: Tensor
+        self.slope: Tensor
+        self.intercept: Tensor
         self.register_buffer("bits", torch.tensor([float(1 << m) for m in range(PLAYERS)]))
         for name in ("network", "trees", "slope", "intercept"):
             self.register_buffer(name, torch.from_numpy(np.asarray(getattr(calibration, name), np.float32)))
@@ -122,11 +132,16 @@ class Alter(nn.Module):
         absent = np.full(STATISTICS, np.nan, np.float32)
         absent[COUNTS:] = 0.0
         self.rows = len(variables)
+        self.variables: Tensor
+        self.derived: Tensor
+        self.modalities: Tensor
+        self.absent: Tensor
+        self.known: Tensor
         for name, value in (
             ("variables", variables),
             ("derived", derived),
             ("modalities", modalities),
-            ("static", modalities[:, 1:2] > 0),
+            ("known", modalities[:, 1:2] > 0),
             ("absent", absent),
         ):
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(value)))
@@ -145,7 +160,7 @@ class Alter(nn.Module):
         unknown = torch.full((1,), float("nan"))
         return (
             torch.where(self.variables.unsqueeze(-1), series.unsqueeze(1), self.absent).flatten(0, 1),
-            torch.where(self.static, static.unsqueeze(1), unknown).flatten(0, 1),
+            torch.where(self.known, static.unsqueeze(1), unknown).flatten(0, 1),
             torch.where(self.derived, derived.unsqueeze(1), unknown).flatten(0, 1),
             self._same(note),
             self._same(image),
@@ -182,7 +197,7 @@ class Explain(nn.Module):
         tree_scores: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         _, calibrated = self.blend([series, static, derived, note, image, genomic, presence, age], tree_scores)
-        values = calibrated.reshape(-1, self.rows, len(OUTCOMES)).transpose(1, 2)  # [B, K, R]
+        values = calibrated.reshape(-1, self.rows, calibrated.shape[1]).transpose(1, 2)  # [B, K, R]
         subsets = values[:, :, VARIABLES:]
         modality = torch.matmul(subsets, self.shapley.transpose(0, 1))
         variable = subsets[:, :, PATTERNS - 1 :] - values[:, :, :VARIABLES]

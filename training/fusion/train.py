@@ -3,7 +3,7 @@
 import copy
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from services.domain.features import ARRAYS
 from training.fusion.data import Minibatch, Source, batches, tensors, without_some
-from training.fusion.network import OUTCOMES, FusionNet, Sizes
+from training.fusion.network import FusionNet, Sizes
 from training.progress import bar
 
 ORDER = tuple(n for n in ARRAYS)
@@ -33,8 +33,7 @@ class Settings:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     modality_dropout: float = 0.15
-    outcome_weights: tuple[float, ...] = (1.0, 1.0)
-    sizes: Sizes = Sizes()
+    sizes: Sizes = field(default_factory=Sizes)
 
 
 def fit_standards(net: FusionNet, sources: Sequence[Source], rows: int = 20_000, seed: int = 0) -> None:
@@ -56,13 +55,19 @@ def fit_standards(net: FusionNet, sources: Sequence[Source], rows: int = 20_000,
         layer.spread.copy_(torch.from_numpy(spread))
 
 
-def loss_of(net: FusionNet, batch: Minibatch, weights: Tensor, total: int) -> Tensor:
-    """Sum of the known labels' weighted cross-entropies over `total`: shares of ranks add up to the whole."""
+def modalities_in(sources: Sequence[Source]) -> Tensor:
+    """1 for each modality that some training row has: the others are switched off, whatever is sent later."""
+    present = [np.asarray(s.table.inputs["presence"][s.rows[:: max(1, len(s.rows) // 20_000)]]).any(0) for s in sources]
+    return torch.from_numpy(np.any(present, axis=0).astype(np.float32))
+
+
+def loss_of(net: FusionNet, batch: Minibatch, total: int) -> Tensor:
+    """Sum of the known labels' cross-entropies over `total`: shares of ranks add up to the whole."""
     logits = net(*(batch.inputs[n] for n in ORDER))
     known = ~torch.isnan(batch.labels)
     target = torch.where(known, batch.labels, torch.zeros_like(batch.labels))
     each = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return (each * known * weights * batch.weights.unsqueeze(1)).sum() / total
+    return (each * known).sum() / total
 
 
 def world() -> tuple[int, int]:
@@ -82,7 +87,8 @@ def train(
     if size > 1 and not dist.is_initialized():
         dist.init_process_group("gloo")
     torch.manual_seed(settings.seed)
-    net = FusionNet(settings.sizes)
+    net = FusionNet(settings.sizes, sources[0].outcomes)
+    net.on.copy_(modalities_in(sources))
     fit_standards(net, sources)
     optimiser = torch.optim.AdamW(net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     state: dict[str, Any] = {"epoch": 0, "best": -np.inf, "best_epoch": 0, "history": []}
@@ -147,14 +153,13 @@ def _epoch(net: FusionNet, optimiser: Any, sources: Sequence[Source], settings: 
     rng = np.random.default_rng((settings.seed, epoch))
     dropout = torch.Generator().manual_seed(settings.seed * 1000 + epoch)
     torch.manual_seed(settings.seed * 1000 + epoch)
-    weights = torch.tensor(settings.outcome_weights)
     rate = settings.learning_rate * 0.5 * (1 + np.cos(np.pi * epoch / settings.epochs))
     for group in optimiser.param_groups:
         group["lr"] = max(rate, settings.learning_rate * 0.02)
     for batch in batches(sources, settings.batch, rng, rank, size):
         batch.inputs["presence"] = without_some(batch.inputs["presence"], settings.modality_dropout, dropout)
         optimiser.zero_grad()
-        loss_of(net, batch, weights, settings.batch).backward()
+        loss_of(net, batch, settings.batch).backward()  # type: ignore[no-untyped-call]
         if size > 1:
             for parameter in net.parameters():
                 if parameter.grad is None:
@@ -176,4 +181,4 @@ def logits(
         for modality in without:
             inputs["presence"][:, modality] = 0
         parts.append(net(*(inputs[n] for n in ORDER)).numpy())
-    return np.concatenate(parts) if parts else np.empty((0, len(OUTCOMES)), np.float32)
+    return np.concatenate(parts) if parts else np.empty((0, len(net.outcomes)), np.float32)

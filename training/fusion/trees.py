@@ -29,16 +29,16 @@ def float32_below(threshold: float) -> float:
     >>> float32_below(0.1) <= 0.1 < float(np.nextafter(np.float32(float32_below(0.1)), np.float32(1)))
     True
     """
-    near = np.float32(threshold)
+    with np.errstate(over="ignore"):
+        near = np.float32(threshold)
     return float(near if float(near) <= threshold else np.nextafter(near, np.float32(-np.inf)))
 
 
 class _Attributes:
     def __init__(self) -> None:
-        self.nodes: dict[str, list[Any]] = {
-            k: [] for k in "treeids nodeids featureids values modes truenodeids falsenodeids missing".split()
-        }
-        self.leaves: dict[str, list[Any]] = {k: [] for k in "treeids nodeids ids weights".split()}
+        names = ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids", "missing")
+        self.nodes: dict[str, list[Any]] = {name: [] for name in names}
+        self.leaves: dict[str, list[Any]] = {k: [] for k in ["treeids", "nodeids", "ids", "weights"]}
 
     def add(self, tree: int, node: int, **values: Any) -> None:
         self.nodes["treeids"].append(tree)

@@ -1,5 +1,7 @@
 """What alerting in an hour gains under the utility of CinC 2019 (Reyna et al. 2020, section 'Evaluation')."""
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,7 @@ def gains(label: NDArray[np.float32], stay: NDArray[np.int32]) -> NDArray[np.flo
     """float64 [rows]: utility with an alert in that hour minus utility without. Rows of a stay stand in hour order."""
     result = np.full(len(label), FALSE_ALARM)
     edges = np.flatnonzero(np.r_[True, stay[1:] != stay[:-1], True])
-    for begin, end in zip(edges[:-1], edges[1:], strict=True):
+    for begin, end in itertools.pairwise(edges):
         if label[begin:end].any():
             onset = int(np.argmax(label[begin:end] > 0)) - OPTIMAL
             result[begin:end] = septic_gain(np.arange(end - begin) - onset)

@@ -44,11 +44,32 @@ DERIVED: tuple[str, ...] = (
     "lab_hours_24h",  # sum over laboratory variables of hours with a result
 )
 
+_PRESSURES = ("sbp", "map", "dbp")
+SOURCES: tuple[tuple[str, ...], ...] = (
+    ("heart_rate", "sbp"),
+    ("heart_rate", "sbp"),
+    ("sbp", "dbp"),
+    ("sbp", "dbp"),
+    ("pao2", "fio2"),
+    ("spo2", "fio2"),
+    ("bun", "creatinine"),
+    ("heart_rate", "temperature"),
+    ("pao2", "fio2"),
+    ("platelets",),
+    ("bilirubin_total",),
+    _PRESSURES,
+    ("gcs",),
+    ("creatinine",),
+    *((),) * 11,  # sums and counts hold whatever else is known
+)
+"""The clinical variables that each derived value stands or falls with."""
+
 _VITAL_ROWS = [INDEX[name] for name in VITALS]
 _LABS = slice(INDEX[LABS[0]], INDEX[LABS[-1]] + 1)
 _READ = (
-    "heart_rate spo2 temperature sbp map dbp resp_rate gcs fio2 paco2 pao2 bun creatinine bilirubin_total wbc platelets"
-).split()
+    *("heart_rate", "spo2", "temperature", "sbp", "map", "dbp", "resp_rate", "gcs", "fio2", "paco2", "pao2"),
+    *("bun", "creatinine", "bilirubin_total", "wbc", "platelets"),
+)
 _READ_ROWS = [INDEX[name] for name in _READ]
 
 

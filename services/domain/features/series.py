@@ -114,7 +114,7 @@ def cut(line: Timeline, as_of_ms: int) -> Timeline:
 
 
 def statistics(line: Timeline, as_of_ms: int) -> NDArray[np.float32]:
-    """float32 [variables, statistics]; NaN where there is nothing to say. All results must be at or before `as_of_ms`."""
+    """float32 [variables, statistics]; NaN where there is nothing to say. No result may be later than `as_of_ms`."""
     table = np.full(SHAPE, np.nan)
     count = len(line.variable)
     table[:, STATISTIC["hours_with_6h"] :] = 0.0

@@ -18,6 +18,7 @@ from services.domain.features.variables import INDEX, MODEL_VARIABLES
 from services.domain.record import LOINC, PatientRecord, fold
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
+FINAL = Version()
 START_MS = round(START.timestamp() * 1000)
 
 
@@ -29,7 +30,7 @@ def ms(hours: float) -> int:
     return START_MS + round(hours * HOUR_MS)
 
 
-def result(hours: float, name: str, value: float | str, version: Version = Version(), tag: str = "") -> Observation:
+def result(hours: float, name: str, value: float | str, version: Version = FINAL, tag: str = "") -> Observation:
     variable = MODEL_VARIABLES[INDEX[name]]
     return Observation(
         id=f"{name}{hours}{tag}",
@@ -165,7 +166,8 @@ def test_wards_are_known_by_their_names(ward: str | None, kind: str) -> None:
 def test_derived_values_follow_their_sources() -> None:
     values = {
         "heart_rate": 120, "sbp": 80, "dbp": 50, "temperature": 39.2, "resp_rate": 26, "spo2": 91,
-        "fio2": 0.5, "pao2": 70, "platelets": 40, "bilirubin_total": 7, "gcs": 9, "creatinine": 2.1, "bun": 42, "wbc": 15,
+        "fio2": 0.5, "pao2": 70, "platelets": 40, "bilirubin_total": 7, "gcs": 9, "creatinine": 2.1, "bun": 42,
+        "wbc": 15,
     }  # fmt: skip
     inputs = model_inputs(record(*(result(0, n, float(v)) for n, v in values.items())), ms(0))
     found = dict(zip(DERIVED, inputs.arrays["derived"].tolist(), strict=True))

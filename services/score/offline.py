@@ -1,0 +1,140 @@
+"""Scoring without the stream: the served model and the serving feature code, by a direct call to ONNX Runtime.
+
+What `wardstream score-dataset` prints and what evaluation and the replay test compare the stream with: the same
+`model.onnx`, the same features, the same record type. It imports no torch.
+"""
+
+import json
+from argparse import Namespace
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.domain.features import ARRAYS, FEATURE_VERSION, Batch, ModelInputs
+from services.domain.record import PatientRecord
+from services.inference.manifest import Manifest, ManifestError, load_manifest
+
+MODEL = "risk_fusion"
+ROWS = 256
+"""Rows of one call: enough that the call's own cost does not count, few enough for a small machine."""
+
+Floats = NDArray[np.float32]
+
+
+class Asked(NamedTuple):
+    """One patient's record and the moments (epoch ms, ascending) at which its risks are asked for."""
+
+    patient: str
+    record: PatientRecord
+    as_of_ms: Sequence[int]
+
+
+class Scored(NamedTuple):
+    """One answer: calibrated risk and raw probability by outcome."""
+
+    patient: str
+    as_of_ms: int
+    risk: dict[str, float]
+    raw: dict[str, float]
+
+
+class OfflineModel:
+    """A model of the repository in this process. Raises ManifestError when it cannot be used with these features."""
+
+    def __init__(self, repository: Path, name: str = MODEL, version: str = "", threads: int = 1) -> None:
+        import onnxruntime
+
+        self.manifest: Manifest = load_manifest(repository, name, version)
+        if self.manifest.feature_version != FEATURE_VERSION:
+            raise ManifestError(f"{name}: trained on features {self.manifest.feature_version}, here {FEATURE_VERSION}")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        path = repository / name / self.manifest.version / "model.onnx"
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    @property
+    def outcomes(self) -> list[str]:
+        return [str(outcome.name) for outcome in self.manifest.outcomes]
+
+    def run(self, outputs: Sequence[str], inputs: dict[str, Floats]) -> list[Floats]:
+        """The named outputs for stacked inputs [rows, ...]."""
+        rows = len(next(iter(inputs.values())))
+        numbers = np.arange(rows, dtype=np.int64)[:, None]
+        found: list[Floats] = self._session.run(list(outputs), {**inputs, "row_id": numbers})
+        return found
+
+    def score(self, inputs: Sequence[ModelInputs]) -> tuple[Floats, Floats]:
+        """(risk, raw), float32 [rows, outcomes] each."""
+        stacked = {name: np.stack([row.arrays[name] for row in inputs]) for name in ARRAYS}
+        risk, raw = self.run(("risk", "raw"), stacked)
+        return risk, raw
+
+
+def score_offline(asked: Iterable[Asked], model: OfflineModel) -> Iterator[Scored]:
+    """The model's answer for every patient and moment, in the order asked, ROWS at a time."""
+    waiting: list[tuple[str, ModelInputs]] = []
+    for one in asked:
+        batch = Batch(one.record, max(one.as_of_ms, default=0))
+        for moment in one.as_of_ms:
+            waiting.append((one.patient, batch.at(moment)))
+            if len(waiting) == ROWS:
+                yield from _answers(waiting, model)
+                waiting = []
+    if waiting:
+        yield from _answers(waiting, model)
+
+
+def _answers(waiting: Sequence[tuple[str, ModelInputs]], model: OfflineModel) -> Iterator[Scored]:
+    risk, raw = model.score([inputs for _, inputs in waiting])
+    for (patient, inputs), p, r in zip(waiting, risk.tolist(), raw.tolist(), strict=True):
+        yield Scored(
+            patient,
+            inputs.as_of_ms,
+            dict(zip(model.outcomes, p, strict=True)),
+            dict(zip(model.outcomes, r, strict=True)),
+        )
+
+
+def dataset(source: str, path: Path, limit: int | None = None) -> Iterator[Asked]:
+    """The stays of a public data set, folded as the stream folds them. Raises ValueError for an unknown source."""
+    from training.datasets import cinc2012, cinc2019  # the readers need neither torch nor pandas
+    from training.datasets.stays import record_of
+
+    readers = {"cinc2019": cinc2019.read, "cinc2012": cinc2012.read}
+    if source not in readers:
+        raise ValueError(f"{source} is none of {', '.join(readers)}")
+    for stay in islice(readers[source](path), limit):
+        yield Asked(stay.patient_id, record_of(stay), stay.decision_ms)
+
+
+def command(args: Namespace) -> int:
+    """`wardstream score-dataset`: JSON lines of patient, hours since the unit's admission, risks. Exit status 0."""
+    import sys
+
+    from training.datasets.stays import EPOCH
+
+    model = OfflineModel(repository())
+    start = round(EPOCH.timestamp() * 1000)
+    for scored in score_offline(dataset(args.source, args.path, args.limit), model):
+        line = {
+            "patient": scored.patient,
+            "hours": round((scored.as_of_ms - start) / 3_600_000, 4),
+            "risk": {outcome: round(p, 7) for outcome, p in scored.risk.items()},
+            "raw": {outcome: round(p, 7) for outcome, p in scored.raw.items()},
+            "model": model.manifest.model,
+            "model_version": model.manifest.version,
+            "weights_sha256": model.manifest.weights_sha256,
+        }
+        sys.stdout.write(json.dumps(line) + "\n")
+    return 0
+
+
+def repository() -> Path:
+    """The model repository of the settings."""
+    from services.bus.settings import load
+
+    return Path(load().models)

@@ -1,0 +1,94 @@
+"""`wardstream train TASK --data PATH`: from a public data set to a model folder that the server reads.
+
+One process: `wardstream train fusion --data DATA`. Several: `torchrun --nproc-per-node 2 -m training.cli fusion
+--data DATA`; the network's minibatches are then shared out, with the same result within rounding.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from services.local.stack import MODEL_REPOSITORY
+from training.datasets.table import Table, load_or_build
+from training.fusion import plans
+from training.fusion.fit import Fitted, fit
+from training.fusion.publish import publish
+from training.fusion.train import world
+from training.fusion.utility import gains
+
+HOME = Path(".wardstream") / "training"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options behind the task and its data."""
+    made = argparse.ArgumentParser(prog="wardstream train TASK --data PATH", description=__doc__)
+    made.add_argument("--out", type=Path, default=None, help="folder for the trained models (default: below --home)")
+    made.add_argument("--publish", action="store_true", help="write into model_repository/ (task fusion alone)")
+    made.add_argument("--home", type=Path, default=HOME, help="caches and checkpoints; a stopped run resumes from them")
+    made.add_argument("--seed", type=int, default=1)
+    made.add_argument("--epochs", type=int, default=None)
+    made.add_argument("--quick", action="store_true", help="a miniature run to see that everything works")
+    return made
+
+
+def command(args: argparse.Namespace) -> int:
+    """Train; returns the exit status. Tasks of other rooms are handed on to them."""
+    if args.task not in plans.TASKS:
+        return _elsewhere(args)
+    options = parser().parse_args(args.rest)
+    try:
+        places = plans.locate(args.task, args.data)
+        tables = {
+            name: load_or_build(name, place, plans.DATA_SETS[name].read, options.home / "tables")
+            for name, place in places.items()
+        }
+    except (FileNotFoundError, KeyError) as error:
+        print(f"wardstream train: {error}", file=sys.stderr)
+        return 1
+    return _train(args.task, tables, options)
+
+
+def _train(task: str, tables: dict[str, Table], options: argparse.Namespace) -> int:
+    plan = plans.quick(plans.FULL) if options.quick else plans.FULL
+    epochs = options.epochs or plan.network.epochs
+    plan = replace(plan, network=replace(plan.network, seed=options.seed, epochs=epochs))
+    known = {"cinc2019": "sepsis-6h"}
+    gained = {n: gains(t.labels[known[n]], t.stay) for n, t in tables.items() if n in known}
+    fitted = fit(tables, gained, plan, options.home / f"{task}-{options.seed}{'-quick' if options.quick else ''}")
+    if world()[0] == 0:
+        target = (
+            MODEL_REPOSITORY if options.publish and task == "fusion" else options.out or options.home / "models" / task
+        )
+        _report(fitted, publish(fitted, tables, gained, target))
+    return 0
+
+
+def _report(fitted: Fitted, folder: Path) -> None:
+    print(f"wrote {folder}; network epochs by fold: { {f: len(h) for f, h in fitted.history.items()} }")
+    for k, outcome in enumerate(fitted.outcomes):
+        share = float(fitted.calibration.trees[k])
+        print(f"{outcome}: blend of network {1 - share:.2f} and trees {share:.2f}; figures: wardstream evaluate")
+
+
+def _elsewhere(args: argparse.Namespace) -> int:
+    """The tasks of the image and note encoders and of eICU, which have their own training code."""
+    import importlib
+
+    modules = {"cxr-pneumonia": "training.images.cli", "mortality-24h": "training.eicu.cli"}
+    return int(importlib.import_module(modules[args.task]).command(args))
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """`python -m training.cli TASK --data PATH …`, for torchrun."""
+    made = argparse.ArgumentParser(prog="training.cli")
+    made.add_argument("task")
+    made.add_argument("--data", type=Path, required=True)
+    args, rest = made.parse_known_args(words)
+    args.rest = rest
+    return command(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

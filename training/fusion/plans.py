@@ -1,0 +1,86 @@
+"""How each task is trained: the data sets it reads, and settings that were chosen on validation folds."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from training.datasets import cinc2012, cinc2019
+from training.datasets.stays import Stay
+from training.fusion.boost import TreeSettings
+from training.fusion.fit import Plan
+from training.fusion.train import Settings
+
+SEPSIS_TREES = TreeSettings(
+    300,
+    {
+        "learning_rate": 0.03,
+        "num_leaves": 31,
+        "min_data_in_leaf": 500,
+        "feature_fraction": 0.12,
+        "bagging_fraction": 0.3,
+        "bagging_freq": 1,
+        "lambda_l2": 50.0,
+    },
+)
+MORTALITY_TREES = TreeSettings(
+    300,
+    {
+        "learning_rate": 0.03,
+        "num_leaves": 15,
+        "min_data_in_leaf": 60,
+        "feature_fraction": 0.08,
+        "bagging_fraction": 0.5,
+        "bagging_freq": 1,
+        "lambda_l2": 20.0,
+    },
+)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set: the folder it has below a folder of several, and its reader."""
+
+    folder: str
+    read: Callable[[Path], Iterable[Stay]]
+
+
+DATA_SETS = {"cinc2019": DataSet("cinc2019", cinc2019.read), "cinc2012": DataSet("cinc2012", cinc2012.read)}
+
+TASKS: dict[str, tuple[str, ...]] = {
+    "sepsis-6h": ("cinc2019",),
+    "mortality-48h": ("cinc2012",),
+    "fusion": ("cinc2019", "cinc2012"),
+}
+"""Task -> the data sets that it is trained on."""
+
+FULL = Plan(
+    network=Settings(epochs=10, patience=3, batch=512),
+    trees={"sepsis-6h": SEPSIS_TREES, "mortality": MORTALITY_TREES},
+    repeat={"cinc2019": 0.3},
+    folds=(0, 1, 2),
+)
+
+
+def quick(plan: Plan) -> Plan:
+    """The same in miniature, to see that everything runs: the model it gives is not for use."""
+    return replace(
+        plan,
+        network=replace(plan.network, epochs=2),
+        trees={o: replace(t, trees=20) for o, t in plan.trees.items()},
+        folds=(0, 1),
+    )
+
+
+def locate(task: str, path: Path) -> dict[str, Path]:
+    """Data set name -> where it is: `path` itself for a task with one data set, else its sub-folders.
+
+    Raises FileNotFoundError naming what is missing.
+    """
+    names = TASKS[task]
+    found: dict[str, Path] = {}
+    for name in names:
+        below = path / DATA_SETS[name].folder
+        found[name] = below if below.exists() else path
+        if len(names) > 1 and not below.exists():
+            raise FileNotFoundError(f"{task} needs the folder {DATA_SETS[name].folder}/ in {path.name}/")
+    return found
