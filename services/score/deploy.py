@@ -30,7 +30,13 @@ def challenger(settings: Settings) -> Deployed | None:
 
 def scorer(deployed: Deployed, settings: Settings, client: InferenceClient | None = None) -> Scorer:
     """A scorer on Triton (or on the client given)."""
-    return make_scorer(client or TritonClient(settings.triton_url), deployed.model, deployed.explain, watcher=Metrics())
+    return make_scorer(
+        client or TritonClient(settings.triton_url),
+        deployed.model,
+        deployed.explain,
+        explain_from=settings.explain_from,
+        watcher=Metrics(),
+    )
 
 
 def _deployed(settings: Settings, named: str) -> Deployed:

@@ -30,10 +30,13 @@ class Scorer:
     """A fusion model and, where it has one, its explanation model. Both must answer: the same record and model then
     always give the same prediction, byte for byte, whatever was away in between."""
 
-    def __init__(self, manifest: Manifest, risk: Caller, explain: Caller | None = None) -> None:
+    def __init__(
+        self, manifest: Manifest, risk: Caller, explain: Caller | None = None, explain_from: float = 0.0
+    ) -> None:
         self.manifest = manifest
         self.risk = risk
         self.explain = explain
+        self._floors = [explain_from * (outcome.threshold or 0.0) for outcome in manifest.outcomes]
 
     async def __call__(self, records: Sequence[Prepared]) -> list[Prediction]:
         """One prediction for each record, in order. Waits for as long as the models are away."""
@@ -43,7 +46,8 @@ class Scorer:
         answers = dict(zip(ready, await self._ask(self.risk, asked), strict=True))
         explained: dict[int, Row | Invalid] = {}
         if self.explain is not None:
-            explained = dict(zip(ready, await self._ask(self.explain, asked), strict=True))
+            worth = [n for n in ready if self._worth_explaining(answers[n])]
+            explained = dict(zip(worth, await self._ask(self.explain, [records[n] for n in worth]), strict=True))
         return [self._prediction(one, withheld[n], answers.get(n), explained.get(n)) for n, one in enumerate(records)]
 
     async def away(self) -> bool:
@@ -68,6 +72,15 @@ class Scorer:
     def _withheld(self, one: Prepared) -> IndeterminateReason | None:
         return None if one.record.merged_into else gate.before(one.inputs, self.manifest.gate)
 
+    def _worth_explaining(self, answer: Row | Invalid) -> bool:
+        """An explanation costs as much as scoring some sixty rows, so it is made where somebody may act on the risk.
+
+        It depends on the answer alone: the same record is always explained, or never.
+        """
+        if isinstance(answer, Invalid):
+            return False
+        return any(float(p) >= floor for p, floor in zip(answer["risk"], self._floors, strict=True))
+
     async def _ask(self, caller: Caller, records: Sequence[Prepared]) -> list[Row | Invalid]:
         if not records:
             return []
@@ -84,11 +97,15 @@ def make_scorer(
     manifest: Manifest,
     explain: Manifest | None = None,
     *,
+    explain_from: float = 0.0,
     watcher: Watcher | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] | None = None,
 ) -> Scorer:
-    """A scorer on a client; `explain` is the explanation model's manifest, when there is one."""
+    """A scorer on a client; `explain` is the explanation model's manifest, when there is one.
+
+    Risks below `explain_from` times their alert threshold are not explained.
+    """
     more = ({"watcher": watcher} if watcher else {}) | ({"sleep": sleep} if sleep else {})
     k = len(manifest.outcomes)
     outputs = [Output("risk", (k,), probability=True), Output("raw", (k,))]
@@ -97,4 +114,4 @@ def make_scorer(
         return Scorer(manifest, risk)
     shapes = [Output(name, (k, size)) for name, size in predict.EXPLANATION_SHAPES.items()]
     explainer = Caller(client, explain.model, explain.version, shapes, clock, max_rows=explain.max_batch, **more)  # type: ignore[arg-type]
-    return Scorer(manifest, risk, explainer)
+    return Scorer(manifest, risk, explainer, explain_from)

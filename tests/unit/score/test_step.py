@@ -166,6 +166,15 @@ def test_a_challenger_scores_silently_to_its_own_topic():
     assert step.name != make()[0].name
 
 
+def test_only_risks_near_their_threshold_are_explained_and_all_others_are_scored_all_the_same():
+    fake, time = FakeInference(dict(MODELS)), Time()
+    step = ScoreStep(make_scorer(fake, MANIFEST, EXPLAIN, explain_from=0.8, clock=time, sleep=time.sleep))
+    low, near = record("low", values={**WELL, "hr": 60.0}), record("near", values={**WELL, "hr": 90.0})
+    found = [prediction(out[0]).risks[0] for out in run(step, record_message(low), record_message(near, 1))]
+    assert [round(risk.probability, 6) for risk in found] == [0.3, 0.45]
+    assert [bool(risk.features) for risk in found] == [False, True]
+
+
 def test_a_prediction_carries_no_name_and_no_identifier():
     step, _, _ = make()
     made = record()
