@@ -271,7 +271,7 @@ class FhirEndpoint:
                 yield chunk
         except TimeoutError:
             raise Refused(408, Issue("error", "timeout", "timeout", "", "the body stopped coming")) from None
-        except (HttpProcessingError, ClientError, ValueError):
+        except (web.RequestPayloadError, HttpProcessingError, ClientError, ValueError):
             hint = "the body is not what Content-Encoding and Transfer-Encoding say"
             raise Refused(400, Issue("error", "structure", "undecodable_body", "", hint)) from None
 
