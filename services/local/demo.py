@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shutil
 import socket
 import sys
@@ -12,10 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from services.bus.settings import CHECKOUT, load
 from services.local.drain import await_drained
-from services.local.kafka import KAFKA_VERSION
+from services.local.kafka_artifacts import KAFKA_VERSION
 from services.local.processes import ServiceFailed, Services, free_ports
+from services.local.replay.channels import Edge
+from services.local.replay.command import edge_of, progress_bar, summary
+from services.local.replay.report import ReplayReport
+from services.local.replay.run import replay
+from services.local.replay.sources import open_source
 from services.local.report import account, report
 from services.local.stack import Stack, settings_for, stack
 from services.local.triton import server_version
@@ -33,6 +41,7 @@ class Cast:
     patients: int
 
 
+DEMO_SPEED = 1800.0  # half an hour of event time a second: a person sees the ward change
 DRAIN_TIMEOUT_S = 120.0  # without any step moving
 PAGE_PORT = 8090
 
@@ -85,7 +94,8 @@ def known_in(path: Path) -> list[Cast]:
         if path == SHARED_DATA:
             return []
         raise ValueError(f"{path} does not exist")
-    return [cast for place in [path, *sorted(path.iterdir() if path.is_dir() else [])] for cast in _told_by(place)]
+    below = sorted(path.iterdir()) if path.is_dir() else []
+    return _told_by(path) or [cast for place in below for cast in _told_by(place)]
 
 
 def _told_by(place: Path) -> list[Cast]:
@@ -117,7 +127,7 @@ def _run(args: argparse.Namespace, casts: list[Cast], folder: Path) -> int:
         services = running.enter_context(Services(SERVICES, folder / "logs", environment))
         if not args.once:
             say(f"\n  The page: http://{addresses['page']}\n  Stop with Ctrl-C.\n")
-        sent = replay_all(args, casts, addresses)
+        sent = replay_all(args, casts, edge_of(load({**os.environ, **environment})))
         services.check()
         say("replayed; waiting until everything is scored")
         settings = settings_for(made)
@@ -126,7 +136,8 @@ def _run(args: argparse.Namespace, casts: list[Cast], folder: Path) -> int:
         result = report(
             account(settings),
             source="+".join(cast.source for cast in casts),
-            sent=sent,
+            synthetic=sent.synthetic,
+            sent=sent.as_dict(),
             drained=drained,
             brokers=args.brokers,
             kafka_version=KAFKA_VERSION,
@@ -139,7 +150,20 @@ def _run(args: argparse.Namespace, casts: list[Cast], folder: Path) -> int:
             say(f"report: {args.report}")
         if not args.once:
             _stay(services, addresses["page"])
-    return 0 if drained and result["lost"] == 0 and sent["unacknowledged"] == 0 else 1
+    return 0 if drained and result["lost"] == 0 and not sent.unacknowledged.total() else 1
+
+
+def replay_all(args: argparse.Namespace, casts: list[Cast], edge: Edge) -> ReplayReport:
+    """Replay the data sets one after the other; returns all their reports together."""
+    speed = args.speed if args.speed is not None else (0.0 if args.once else DEMO_SPEED)
+    whole = ReplayReport("")
+    for cast in casts:
+        source = open_source(cast.source, cast.path)
+        with progress_bar(Console(stderr=True), source) as moved:
+            report = replay(source, edge=edge, speed=speed, limit=args.patients or cast.patients, progress=moved)
+        print("  " + summary(report).replace("\n", "\n  "))
+        whole = whole + report
+    return whole
 
 
 def _environment(made: Stack, folder: Path) -> tuple[dict[str, str], dict[str, str]]:
