@@ -1,6 +1,7 @@
 """HL7 v2 messages in files: one or many, framed or not, in batches or separated by blank lines."""
 
 import re
+from itertools import pairwise
 
 _START = re.compile(rb"(?:\A|(?<=[\r\n\x0b]))(?:\xef\xbb\xbf)?(?=MSH[^\w\s])")
 _BATCH = re.compile(rb"(?:\A|(?<=[\r\n\x0b\x1c]))(?:\xef\xbb\xbf)?(?:FHS|BHS|BTS|FTS)[^\w\s][^\r\n]*(?=[\r\n]|\Z)")
@@ -15,6 +16,8 @@ def split_messages(data: bytes) -> list[bytes]:
     """
     plain = _BATCH.sub(b"", data)
     starts = [match.start() for match in _START.finditer(plain)]
-    ends = [*starts[1:], len(plain)]
-    pieces = [plain[: starts[0]] if starts else plain, *(plain[a:b] for a, b in zip(starts, ends, strict=True))]
-    return [piece.strip(_AROUND) if starts else piece for piece in pieces if piece.strip(_AROUND)]
+    if not starts:
+        return [plain] if plain.strip(_AROUND) else []
+    bounds = [0, *starts, len(plain)]
+    pieces = (plain[a:b].strip(_AROUND) for a, b in pairwise(bounds))
+    return [piece for piece in pieces if piece]

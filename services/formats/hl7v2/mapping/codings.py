@@ -52,7 +52,9 @@ def observed_code(ctx: Context, raw: str) -> tuple[Code, Code] | None:
         found = codings(ctx, raw)
         if not found:
             return None
-        known = (ctx.tables.loinc(found[0], found[1:]), found[0])
+        code, sent = ctx.tables.loinc(found[0], found[1:]), found[0]
+        same = (code.system, code.code) == (sent.system, sent.code)
+        known = (code, code if same else sent)
         room(ctx.tables.codes)[key] = known
     return known
 
