@@ -14,6 +14,7 @@ from services.bus.settings import BadSetting, Settings, site_from_settings
 from services.edge.acceptance import Acceptance
 from services.edge.dicom_intake import DicomIntake
 from services.edge.dicom_scp import DicomScp
+from services.edge.fhir_http import FhirEndpoint
 from services.edge.ledger import Ledger
 from services.edge.mllp import Limits, MllpListener, server_tls
 from services.edge.publisher import KafkaPublisher
@@ -83,6 +84,7 @@ async def run_edge(settings: Settings, stopping: asyncio.Event) -> None:
         await scp.start()
         open_.push_async_callback(scp.stop)
         app = web.Application()
+        FhirEndpoint(publisher, site).add_to(app)
         Stow(intake).add_to(app)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=SETTLE_S)
         await runner.setup()

@@ -8,7 +8,7 @@ from zlib import crc32
 import aiohttp
 
 from services.local.replay.dicom_client import DicomClient
-from services.local.replay.mllp_client import MllpClient, Unacknowledged
+from services.local.replay.mllp_client import MllpClient, Unacknowledged, answer_is_due
 from services.local.replay.source import Item, Kind
 
 
@@ -46,7 +46,7 @@ class Channel(Protocol):
 
 
 class Mllp:
-    """Several connections; a patient keeps to one of them."""
+    """Several connections; a patient keeps to one of them. Where no answer is asked for, sending is all."""
 
     def __init__(self, address: str, connections: int) -> None:
         host, port = split_address(address)
@@ -55,8 +55,12 @@ class Mllp:
     async def send(self, item: Item) -> Answer:
         """AA and CA: kept. AR and CR: refused. AE, CE, nothing, or what is none of these: again."""
         client = self._clients[crc32(item.patient.encode()) % len(self._clients)]
+        message = item.content()
         try:
-            code, _ = await client.send(item.content())
+            if not answer_is_due(message):
+                await client.post(message)
+                return Answer(Verdict.KEPT, "none asked for")
+            code, _ = await client.send(message)
         except (Unacknowledged, OSError) as error:
             return Answer(Verdict.AGAIN, type(error).__name__)
         return Answer(_MLLP.get(code, Verdict.AGAIN), code or "no MSA")

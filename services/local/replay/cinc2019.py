@@ -156,4 +156,4 @@ def _from_parquet(path: Path) -> Iterator[tuple[str, float, Loader]]:
 
 def _rows(columns: dict[str, NDArray[np.float32]], begin: int, end: int) -> Rows:
     """Float32 as the decimal that was stored: 36.9 and not 36.900001525878906, as the public text form has it."""
-    return {n: np.round(values[begin:end].astype(np.float64), 5) for n, values in columns.items()}
+    return {n: np.asarray(np.round(v[begin:end].astype(np.float64), 5), np.float64) for n, v in columns.items()}

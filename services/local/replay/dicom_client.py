@@ -25,7 +25,7 @@ class DicomClient:
         self._association: Association | None = None
 
     async def store(self, instance: bytes) -> int:
-        """Send a DICOM file; the status (PS3.4 table B.2-1). Raises OSError when there is no association or no answer."""
+        """Send a DICOM file; its status (PS3.4 table B.2-1). Raises OSError without an association or an answer."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._store, instance)
 
     async def close(self) -> None:

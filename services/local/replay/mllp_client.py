@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from services.edge.framing import BadFrame, Deframer, framed
+from services.edge.publisher import KeyedLocks
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +31,19 @@ def control_id(message: bytes) -> bytes:
     return fields[9] if len(fields) > 9 else b""
 
 
+def answer_is_due(message: bytes) -> bool:
+    """Whether an accepted message gets an answer: not where MSH-15 and MSH-16 ask for none (v2.8 table 0155)."""
+    fields = message.split(b"\r", 1)[0].split(message[3:4] or b"|", 16)
+    asked = {field.strip().upper() for field in fields[14:16]} - {b""}
+    return not asked or bool(asked & {b"AL", b"SU"})
+
+
 def acknowledgement(ack: bytes) -> tuple[str, bytes]:
     """MSA-1 and MSA-2 of an acknowledgement; empty where there is no MSA."""
     for segment in ack.replace(b"\n", b"\r").split(b"\r"):
         if segment.startswith(b"MSA"):
             fields = segment.split(ack[3:4] or b"|")
-            return fields[1].decode("ascii", "replace").strip(), fields[2] if len(fields) > 2 else b""
+            return fields[1].decode("ascii", "replace").strip(), fields[2].strip() if len(fields) > 2 else b""
     return "", b""
 
 
@@ -55,16 +63,21 @@ class MllpClient:
         self._waiting: dict[bytes, tuple[bytes, asyncio.Future[tuple[str, bytes]]]] = {}
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._one_by_name = KeyedLocks()
         self._opening = asyncio.Lock()
         self._closed = False
 
     async def send(self, message: bytes) -> tuple[str, bytes]:
         """Send and wait: the acknowledgement code (AA, AE, CA, ...) and the acknowledgement's bytes.
 
-        Raises Unacknowledged after the time-out, OSError when no connection can be made within it. Two messages
-        with one control id must not be in flight at once.
+        Raises Unacknowledged after the time-out, OSError when no connection can be made within it. Of two messages
+        with one control id the second waits for the first.
         """
-        name = control_id(message)
+        name = control_id(message).strip()
+        async with self._one_by_name.hold(name.decode("latin-1")):
+            return await self._send(name, message)
+
+    async def _send(self, name: bytes, message: bytes) -> tuple[str, bytes]:
         answer: asyncio.Future[tuple[str, bytes]] = asyncio.get_running_loop().create_future()
         self._waiting[name] = (message, answer)
         try:
@@ -75,6 +88,10 @@ class MllpClient:
             raise Unacknowledged(f"no acknowledgement within {self._timeout:.0f} s") from error
         finally:
             self._waiting.pop(name, None)
+
+    async def post(self, message: bytes) -> None:
+        """Send a message that asks for no answer. Raises OSError."""
+        await self._write(message)
 
     async def close(self) -> None:
         """Close; what is in flight stays unacknowledged."""

@@ -12,6 +12,7 @@ class ReplayReport:
     source: str
     synthetic: bool = False
     patients: int = 0
+    finished: int = 0  # patients whose last item has been sent
     messages: Counter[str] = field(default_factory=Counter)  # by format: hl7v2, fhir, dicom
     acknowledged: Counter[str] = field(default_factory=Counter)  # AA, CA; 2xx; 0x0000
     rejected: Counter[str] = field(
@@ -53,6 +54,7 @@ class ReplayReport:
             source="+".join(dict.fromkeys(filter(None, (*self.source.split("+"), *other.source.split("+"))))),
             synthetic=self.synthetic or other.synthetic,
             patients=self.patients + other.patients,
+            finished=self.finished + other.finished,
             messages=self.messages + other.messages,
             acknowledged=self.acknowledged + other.acknowledged,
             rejected=self.rejected + other.rejected,

@@ -77,7 +77,7 @@ class Run:
         stays = list(self._source.stays(self._limit))
         self.report.patients = len(stays)
         clock = Clock(self._speed, min((stay.live_ms for stay in stays), default=0))
-        for number, item in enumerate(merged(stays)):
+        for number, item in enumerate(merged(stays, self._finished)):
             await clock.until(item.time_ms)
             await self._slots.acquire()
             self._start(item)
@@ -86,6 +86,9 @@ class Run:
         await asyncio.gather(*self._last.values())
         if self._progress is not None:
             self._progress(self.report, self.report.last_event_ms, len(stays))
+
+    def _finished(self, _: str) -> None:
+        self.report.finished += 1
 
     def _start(self, item: Item) -> None:
         self.report.first_event_ms = self.report.first_event_ms or item.time_ms

@@ -64,10 +64,11 @@ def arrival_ms(source: str, patient: str) -> int:
     return BASE_MS + int.from_bytes(mark) % SPREAD_MINUTES * 60_000
 
 
-def merged(stays: Iterable[Stay]) -> Iterator[Item]:
+def merged(stays: Iterable[Stay], finished: Callable[[str], None] = lambda patient: None) -> Iterator[Item]:
     """The items of many patients in the order of their times (ties: by patient, each patient's own order kept).
 
-    A patient's stream is opened when its time comes, so that memory holds those who are in hospital and no more.
+    A patient's stream is opened when its time comes, so that memory holds those who are in hospital and no more;
+    `finished` is called with each patient whose stream has ended.
     """
     waiting = sorted(stays, key=lambda stay: (stay.starts_ms, stay.patient), reverse=True)
     heap: list[tuple[int, str, int, Item, Iterator[Item]]] = []
@@ -76,15 +77,21 @@ def merged(stays: Iterable[Stay]) -> Iterator[Item]:
         while waiting and (not heap or waiting[-1].starts_ms <= heap[0][0]):
             stay = waiting.pop()
             serial += 1
-            _push(heap, stay.patient, serial, stay.open())
+            _push(heap, stay.patient, serial, stay.open(), finished)
         if heap:
             _, patient, number, item, rest = heapq.heappop(heap)
             yield item
-            _push(heap, patient, number, rest)
+            _push(heap, patient, number, rest, finished)
 
 
 def _push(
-    heap: list[tuple[int, str, int, Item, Iterator[Item]]], patient: str, serial: int, rest: Iterator[Item]
+    heap: list[tuple[int, str, int, Item, Iterator[Item]]],
+    patient: str,
+    serial: int,
+    rest: Iterator[Item],
+    finished: Callable[[str], None],
 ) -> None:
     if (item := next(rest, None)) is not None:
         heapq.heappush(heap, (item.time_ms, patient, serial, item, rest))
+    else:
+        finished(patient)

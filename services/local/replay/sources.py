@@ -1,0 +1,23 @@
+"""The sources by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from services.local.replay.cinc2019 import Cinc2019
+from services.local.replay.files import FhirFiles, Hl7Files
+from services.local.replay.source import Source
+
+DATA_SETS: dict[str, Callable[[Path], Source]] = {
+    "cinc2019": Cinc2019,
+    "hl7v2": Hl7Files,
+    "fhir": FhirFiles,
+}
+
+
+def open_source(name: str, path: Path | None) -> Source:
+    """The source called `name`. Raises ValueError when it is unknown or its path is missing."""
+    if name not in DATA_SETS:
+        raise ValueError(f"{name} is no source: {', '.join(DATA_SETS)}")
+    if path is None:
+        raise ValueError(f"{name} needs the path of its file or folder")
+    return DATA_SETS[name](path)
