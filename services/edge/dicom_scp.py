@@ -15,11 +15,13 @@ from collections.abc import Sequence
 from time import perf_counter
 from weakref import WeakKeyDictionary
 
+from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event, EventHandlerType
+from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from services.bus.metrics import ACK_SECONDS, ACKNOWLEDGED, CONNECTIONS, RECEIVED
@@ -40,6 +42,9 @@ DATA_SET_MISMATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 """PS3.4 table B.2-1 and PS3.7 annex C."""
 
+TRANSFER_SYNTAXES = sorted(ALL_TRANSFER_SYNTAXES, key=lambda uid: uid != ExplicitVRLittleEndian)
+"""Of several that a sender proposes for one context the first of these is taken: explicit VR keeps private elements'
+types; then all uncompressed before all compressed, so that nobody is asked for a lossy one who has better."""
 MAX_PDU = 128 << 10
 """Bytes that we take in one PDU."""
 STOP_TIMEOUT_S = 10.0
@@ -95,7 +100,11 @@ class DicomScp:
             (evt.EVT_C_STORE, self._store),
         ]
         made = self._entity.make_server(
-            self._address, ssl_context=self._tls, evt_handlers=handlers, server_class=Server
+            self._address,
+            contexts=_Shared(self._entity.supported_contexts),
+            ssl_context=self._tls,
+            evt_handlers=handlers,
+            server_class=Server,
         )
         assert isinstance(made, Server)
         self._server = made
@@ -187,8 +196,15 @@ def _entity(ae_title: str, callers: Sequence[str], max_associations: int) -> App
     entity.add_supported_context(Verification)
     for context in AllStoragePresentationContexts:
         assert context.abstract_syntax
-        entity.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES)
+        entity.add_supported_context(context.abstract_syntax, TRANSFER_SYNTAXES)
     return entity
+
+
+class _Shared(list[PresentationContext]):
+    """A list that pynetdicom's deepcopy for each association leaves as it is (80 ms; nothing changes its contexts)."""
+
+    def __deepcopy__(self, _memo: object) -> "_Shared":
+        return self
 
 
 def _echo(_event: Event) -> int:

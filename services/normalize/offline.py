@@ -8,6 +8,7 @@ from typing import IO, Any
 
 import msgspec
 
+from services.bus.objects import reference_of
 from services.domain.events import FilteredPart, encode_event
 from services.domain.reasons import Rejected
 from services.domain.site import Site
@@ -25,7 +26,10 @@ def messages_of(path: Path) -> Iterator[tuple[str, bytes | Rejected]]:
     start = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     if data[128:132] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom"):
         header = dicom.read_header(data)
-        yield "dicom", header if isinstance(header, Rejected) else msgspec.json.encode(header)
+        if isinstance(header, Rejected):
+            yield "dicom", header
+        else:
+            yield "dicom", dicom.encode_object(msgspec.structs.replace(header, object=reference_of(data)))
     elif start in (b"{", b"["):
         ndjson = ".ndjson" in path.suffixes or path.suffix == ".jsonl"
         for line in data.splitlines() if ndjson else [data]:

@@ -32,10 +32,11 @@ MAX_INFLATED = 512 << 20
 
 CUT_SHORT = "the object is cut short: send it again"
 
-# Values of elements are PHI; pydicom puts them into its warnings and logs. Both filters are process-wide, which is
-# meant: no part of Wardstream wants them.
+# Values of elements are PHI; pydicom puts them into its warnings and logs. Both are cut off for the whole process,
+# which is meant: no part of Wardstream wants them. Not by a level, which somebody may set anew.
 config.settings.reading_validation_mode = config.IGNORE
-logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+logging.getLogger("pydicom").addHandler(logging.NullHandler())
+logging.getLogger("pydicom").propagate = False
 warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
 
 
