@@ -12,7 +12,7 @@ PlatformCollector(registry=REGISTRY)
 
 LABELS = frozenset(
     {"service", "topic", "partition", "group", "format", "reason", "answer", "state", "check", "kind"}
-    | {"model", "version", "modality", "feature", "target"}
+    | {"model", "version", "modality", "feature", "target", "outcome", "quantile"}
 )
 LATENCY_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)

@@ -107,6 +107,7 @@ STEP_INPUTS: dict[str, tuple[Topic, ...]] = {
     "assemble": (CLINICAL_EVENTS, RECORD_UPDATES),
     "encode": (CLINICAL_EVENTS,),
     "score": (PATIENT_RECORDS,),
+    "fallback": (PATIENT_RECORDS,),
 }
 """What each processing step reads, for those who watch its backlog."""
 

@@ -28,7 +28,7 @@ from services.local.report import account, report
 from services.local.stack import Stack, settings_for, stack
 from services.local.triton import server_version
 
-SERVICES = ("edge", "normalize", "assemble", "encode", "score", "monitor", "deliver")
+SERVICES = ("edge", "normalize", "assemble", "encode", "score", "fallback", "monitor", "deliver")
 SHARED_DATA = CHECKOUT.parent / "shared" / "data"
 
 

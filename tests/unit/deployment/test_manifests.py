@@ -1,0 +1,161 @@
+"""Compose and Kubernetes files fit their schemas, and run the very commands that the program has."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from services.bus import metrics
+from services.bus.settings import load
+from services.bus.topics import BY_NAME, consumer_group
+from services.cli import SERVICES, build_parser
+from tests.support import ROOT
+
+BIN = ROOT / ".venv-dev" / "bin" if (ROOT / ".venv-dev").exists() else Path(sys.executable).parent
+OVERLAYS = ("production", "cpu")
+CUSTOM = {"kafka.strimzi.io/v1", "keda.sh/v1alpha1"}
+
+
+def tool(name: str) -> str:
+    found = shutil.which(name, path=str(BIN)) or shutil.which(name)
+    if not found:
+        pytest.skip(f"{name} is not here")
+    return found
+
+
+@pytest.fixture(scope="session", params=OVERLAYS)
+def manifests(request):
+    built = subprocess.run(
+        [tool("kubectl"), "kustomize", str(ROOT / "k8s" / "overlays" / request.param)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    return request.param, [document for document in yaml.safe_load_all(built.stdout) if document]
+
+
+def workloads(documents):
+    return [d for d in documents if d["kind"] in ("Deployment", "StatefulSet", "Job")]
+
+
+def pod(workload):
+    return workload["spec"]["template"]["spec"]
+
+
+def test_every_manifest_fits_the_kubernetes_schema_strictly(manifests, tmp_path):
+    name, documents = manifests
+    native = [d for d in documents if d["apiVersion"] not in CUSTOM]
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(yaml.safe_dump_all(native))
+    checked = subprocess.run(
+        [tool("kubernetes-validate"), "--strict", "--quiet", str(path)], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert len(native) > 20
+
+
+def test_every_service_has_one_workload_that_runs_a_command_of_the_program(manifests):
+    _, documents = manifests
+    ours = {w["metadata"]["name"]: pod(w)["containers"][0] for w in workloads(documents)}
+    assert set(ours) == {*SERVICES, "triton", "topics"} - {"shadow"}  # a challenger is deployed where there is one
+    for name, container in ours.items():
+        if name != "triton":
+            assert build_parser().parse_args(container["args"]).handler
+
+
+def test_no_container_runs_as_root_or_writes_to_its_image(manifests):
+    _, documents = manifests
+    for workload in workloads(documents):
+        spec = pod(workload)
+        assert spec["securityContext"]["runAsNonRoot"]
+        for container in [*spec["containers"], *spec.get("initContainers", [])]:
+            assert container["securityContext"]["readOnlyRootFilesystem"]
+            assert not container["securityContext"]["allowPrivilegeEscalation"]
+            assert container["resources"]["limits"]["memory"]
+
+
+def test_every_setting_of_the_manifests_exists(manifests):
+    _, documents = manifests
+    (config,) = [d for d in documents if d["kind"] == "ConfigMap"]
+    settings = load(config["data"])
+    assert settings.bootstrap == config["data"]["WARDSTREAM_BOOTSTRAP"]
+    known = {f"WARDSTREAM_{name.upper()}" for name in type(settings).__dataclass_fields__}
+    assert set(config["data"]) <= known
+
+
+def test_scaling_watches_the_groups_and_topics_that_exist():
+    documents = list(yaml.safe_load_all((ROOT / "k8s/overlays/production/scaling.yaml").read_text()))
+    for scaled in documents:
+        name = scaled["metadata"]["name"]
+        assert name in SERVICES
+        for trigger in scaled["spec"]["triggers"]:
+            topic = BY_NAME[trigger["metadata"]["topic"]]
+            assert trigger["metadata"]["consumerGroup"] == consumer_group(name)
+            assert scaled["spec"]["maxReplicaCount"] <= topic.partitions
+
+
+def compose():
+    return yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+
+
+def test_compose_runs_every_service_by_a_command_of_the_program():
+    services = compose()["services"]
+    assert set(SERVICES) <= set(services)
+    for name in (*SERVICES, "topics"):
+        assert build_parser().parse_args(services[name]["command"]).handler
+
+
+def test_compose_settings_exist_and_images_are_pinned_in_one_place():
+    known = {f"WARDSTREAM_{name.upper()}" for name in type(load({})).__dataclass_fields__}
+    pinned = dict(line.split("=", 1) for line in (ROOT / ".env").read_text().splitlines() if "=" in line)
+    for service in compose()["services"].values():
+        assert re.fullmatch(r"\$\{(\w+)\}", service["image"]).group(1) in pinned
+        variables = service.get("environment", {})
+        assert {name for name in variables if name.startswith("WARDSTREAM_")} <= known
+        assert service["mem_limit"]
+    assert not [image for image in pinned.values() if image.endswith(":latest") or ":" not in image]
+
+
+def test_compose_fits_the_compose_specification():
+    schema = json.loads((ROOT / "tests/unit/deployment/compose-spec.json").read_text())
+    jsonschema.Draft7Validator(schema).validate(compose())
+
+
+def test_every_volume_that_compose_mounts_from_the_checkout_is_there():
+    for service in compose()["services"].values():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert not source.startswith("./") or (ROOT / source).exists(), source
+
+
+def test_alert_rules_are_valid_and_fire_when_they_should():
+    folder = ROOT / "k8s" / "observability"
+    for words in (["check", "rules", "rules.yml"], ["test", "rules", "rules_test.yml"]):
+        done = subprocess.run([tool("promtool"), *words], cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_alerts_and_the_dashboard_use_metrics_that_exist():
+    known = set()
+    for metric in metrics.our_metrics():
+        known |= {metric._name, f"{metric._name}_total", f"{metric._name}_bucket", f"{metric._name}_count"}
+    texts = [(ROOT / "k8s/observability/rules.yml").read_text()]
+    texts += [path.read_text() for path in (ROOT / "k8s/observability/grafana/dashboards").glob("*.json")]
+    for text in texts:
+        used = set(re.findall(r"\bwardstream_\w+", text))
+        assert used
+        assert used <= known, used - known
+
+
+def test_the_image_holds_what_the_program_reads():
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    for needed in ("requirements/runtime.lock", "services", "model_repository"):
+        assert f"COPY {needed} " in dockerfile
+        assert f"!{needed}" in (ROOT / ".dockerignore").read_text().splitlines()
