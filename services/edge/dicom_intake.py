@@ -14,8 +14,12 @@ from services.edge.publisher import Publisher
 from services.formats.dicom import DicomObject, encode_object, patient_identifier
 
 CONTENT_TYPE = "application/dicom"
-MAX_OBJECT_BYTES = 512 << 20
+MAX_OBJECT_BYTES = 256 << 20
 """Default cap on one instance, which is held in memory until it is kept."""
+SMALL_BYTES = 16 << 20
+LARGE_AT_ONCE = 2
+"""Of instances above SMALL_BYTES (a plain radiograph is below) so many are received at once and others wait, so that
+all senders together take no more than their number times SMALL_BYTES and LARGE_AT_ONCE times the cap."""
 KEEP_TIMEOUT_S = 45.0
 """Longest wait for storage and broker together: above their own limits of 30 s and 10 s."""
 

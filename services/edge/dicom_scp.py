@@ -13,7 +13,7 @@ import ssl
 import threading
 from collections.abc import Sequence
 from time import perf_counter
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, finalize
 
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
@@ -27,7 +27,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from services.bus.metrics import ACK_SECONDS, ACKNOWLEDGED, CONNECTIONS, RECEIVED
 from services.bus.objects import ObjectError
 from services.domain.reasons import Rejected
-from services.edge.dicom_intake import KEEP_TIMEOUT_S, MAX_OBJECT_BYTES, DicomIntake
+from services.edge.dicom_intake import KEEP_TIMEOUT_S, LARGE_AT_ONCE, MAX_OBJECT_BYTES, DicomIntake
 from services.edge.dicom_wire import BoundedReader, Server, bound, silence
 from services.edge.publisher import PublishFailed, TooLarge
 from services.formats.dicom import read_header
@@ -79,6 +79,7 @@ class DicomScp:
         self._keep_timeout = keep_timeout
         self._entity = _entity(ae_title, callers, max_associations)
         self._readers: WeakKeyDictionary[Association, BoundedReader] = WeakKeyDictionary()
+        self._large = threading.BoundedSemaphore(LARGE_AT_ONCE)
         self._storing = 0
         self._idle = threading.Condition()
         self._server: Server | None = None
@@ -139,10 +140,15 @@ class DicomScp:
         CONNECTIONS.labels("dicom").inc()
         wire = event.assoc.dul.socket
         assert wire is not None
-        self._readers[event.assoc] = bound(wire, MAX_PDU, self._max_object_bytes)
+        reader = bound(wire, MAX_PDU, self._max_object_bytes, self._large)
+        self._readers[event.assoc] = reader
+        finalize(event.assoc, reader.next_message)  # however an association ends, its turn goes to others
 
     def _closed(self, event: Event) -> None:
         CONNECTIONS.labels("dicom").dec()
+        reader = self._readers.get(event.assoc)
+        if reader:
+            reader.next_message()
 
     def _store(self, event: Event) -> int:
         """Answer one C-STORE. Runs in the association's thread; never raises."""
@@ -156,6 +162,9 @@ class DicomScp:
             log.error("a C-STORE failed: %s", type(error).__name__)
             status = PROCESSING_FAILURE
         finally:
+            reader = self._readers.get(event.assoc)
+            if reader:
+                reader.next_message()
             with self._idle:
                 self._storing -= 1
                 self._idle.notify_all()
@@ -164,9 +173,6 @@ class DicomScp:
         return status
 
     def _kept(self, event: Event) -> int:
-        reader = self._readers.get(event.assoc)
-        if reader:
-            reader.next_message()
         data = event.encoded_dataset()
         found = read_header(data)
         if isinstance(found, Rejected):

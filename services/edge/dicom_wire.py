@@ -11,15 +11,20 @@ import logging
 import socket
 import ssl
 import sys
+import threading
 from typing import Any
 
 from pynetdicom import _config
 from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
 
+from services.edge.dicom_intake import SMALL_BYTES
+
 log = logging.getLogger(__name__)
 
 STALL_TIMEOUT_S = 30.0
 """Longest silence inside a PDU or a TLS handshake."""
+LARGE_TIMEOUT_S = 120.0
+"""Longest wait of a large object for its turn."""
 QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 """Linux. A sender that keeps Nagle's algorithm (dcmtk does) holds the data set back until its command is acknowledged,
 which the kernel delays by 40 ms: acknowledge at once. It is not sticky, so each read asks anew."""
@@ -39,21 +44,37 @@ def silence() -> None:
 class BoundedReader:
     """Takes the place of an association socket's `recv`: within a PDU's and a message's bounds, in few system calls."""
 
-    def __init__(self, wire: socket.socket, max_pdu: int, max_message: int) -> None:
+    def __init__(self, wire: socket.socket, max_pdu: int, max_message: int, large: threading.BoundedSemaphore) -> None:
+        """`large` is shared by all readers: who receives more than SMALL_BYTES holds it until that is dealt with."""
         self._wire = wire
         self._max_pdu = max(max_pdu, PDU_SLACK)
         self._left = self._allowance = max_message + MESSAGE_SLACK
+        self._large = large
+        self._holds = False
+        self._lock = threading.Lock()
 
     def next_message(self) -> None:
-        """The message that was being received is complete."""
-        self._left = self._allowance
+        """The message that was being received has been dealt with, or never will be."""
+        with self._lock:
+            self._left = self._allowance
+            held, self._holds = self._holds, False
+        if held:
+            self._large.release()
 
-    def recv(self, nr_bytes: int) -> bytearray:
-        """Up to `nr_bytes`, fewer at the connection's end. Raises OSError: to pynetdicom, a lost connection."""
+    def _take(self, nr_bytes: int) -> None:
+        """Count bytes that are about to be received; waits for its turn when the message grows large."""
         self._left -= nr_bytes
         if nr_bytes > self._max_pdu or self._left < 0:
             log.warning("a DICOM peer sent more than it may and is disconnected")
             raise OSError("more than was agreed")
+        if self._allowance - self._left > SMALL_BYTES and not self._holds:
+            if not self._large.acquire(timeout=LARGE_TIMEOUT_S):
+                raise OSError("other large objects are being received")
+            self._holds = True
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """Up to `nr_bytes`, fewer at the connection's end. Raises OSError: to pynetdicom, a lost connection."""
+        self._take(nr_bytes)
         if QUICKACK is not None:
             self._wire.setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)
         received, at = bytearray(nr_bytes), 0
@@ -68,13 +89,15 @@ class BoundedReader:
         return received
 
 
-def bound(association_socket: AssociationSocket, max_pdu: int, max_message: int) -> BoundedReader:
+def bound(
+    association_socket: AssociationSocket, max_pdu: int, max_message: int, large: threading.BoundedSemaphore
+) -> BoundedReader:
     """Put the bounds, the deadline and TCP_NODELAY on a freshly accepted association's socket."""
     wire = association_socket.socket
     assert wire is not None
     wire.settimeout(STALL_TIMEOUT_S)
     wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    reader = BoundedReader(wire, max_pdu, max_message)
+    reader = BoundedReader(wire, max_pdu, max_message, large)
     association_socket.recv = reader.recv  # type: ignore[method-assign]
     return reader
 

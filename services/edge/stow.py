@@ -7,6 +7,7 @@ JSON (PS3.18 I.2): 200 all kept, 202 some, 409 none; 503 when none was kept beca
 
 import asyncio
 import logging
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -19,7 +20,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from services.bus.metrics import ACK_SECONDS, ACKNOWLEDGED, RECEIVED
 from services.bus.objects import ObjectError
 from services.domain.reasons import Rejected
-from services.edge.dicom_intake import KEEP_TIMEOUT_S, MAX_OBJECT_BYTES, DicomIntake
+from services.edge.dicom_intake import KEEP_TIMEOUT_S, LARGE_AT_ONCE, MAX_OBJECT_BYTES, SMALL_BYTES, DicomIntake
 from services.edge.publisher import PublishFailed, TooLarge
 from services.formats.dicom import read_header
 from services.formats.dicom.model import DicomObject, text
@@ -75,17 +76,18 @@ class Stow:
         *,
         max_object_bytes: int = MAX_OBJECT_BYTES,
         max_request_bytes: int = MAX_REQUEST_BYTES,
-        max_requests: int = 8,
+        max_requests: int = 32,
         keep_timeout: float = KEEP_TIMEOUT_S,
         read_timeout: float = READ_TIMEOUT_S,
     ) -> None:
-        """At most `max_requests` are read at once, so that memory stays below that many objects; others wait."""
+        """At most `max_requests` are read at once, and LARGE_AT_ONCE large instances in them; others wait."""
         self._intake = intake
         self._max_object_bytes = max_object_bytes
         self._max_request_bytes = max_request_bytes
         self._keep_timeout = keep_timeout
         self._read_timeout = read_timeout
         self._turns = asyncio.Semaphore(max_requests)
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes."""
@@ -112,9 +114,10 @@ class Stow:
             count += 1
             if count > MAX_PARTS:
                 raise BadBody(413, f"a request may have {MAX_PARTS} instances")
-            data = await self._read(part, budget)
-            budget -= len(data)
-            await self._one(data, request.match_info.get("study", ""), stored)
+            async with AsyncExitStack() as turn:
+                data = await self._read(part, budget, turn)
+                budget -= len(data)
+                await self._one(data, request.match_info.get("study", ""), stored)
         if not count:
             raise BadBody(400, "the body has no part")
         return stored
@@ -128,13 +131,16 @@ class Stow:
             raise BadBody(415, "each part must be application/dicom")
         return part
 
-    async def _read(self, part: BodyPartReader, budget: int) -> bytes:
-        """One part's bytes, within its own cap and the request's."""
-        data, cap = bytearray(), min(budget, self._max_object_bytes)
+    async def _read(self, part: BodyPartReader, budget: int, turn: AsyncExitStack) -> bytes:
+        """One part's bytes, within its own cap and the request's; `turn` holds its place among the large ones."""
+        data, cap, large = bytearray(), min(budget, self._max_object_bytes), False
         while chunk := await self._in_time(part.read_chunk(1 << 16)):
             data += chunk
             if len(data) > cap:
                 raise BadBody(413, f"an instance may be {self._max_object_bytes} bytes")
+            if len(data) > SMALL_BYTES and not large:
+                large = True
+                await turn.enter_async_context(self._large)
         return bytes(data)
 
     async def _in_time(self, reading: Any) -> Any:

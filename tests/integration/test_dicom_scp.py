@@ -316,6 +316,47 @@ async def test_an_object_above_the_cap_is_cut_off_before_it_fills_the_memory(tmp
         await bench.scp.stop()
 
 
+async def test_many_large_objects_at_once_take_turns_and_all_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dicom_wire, "SMALL_BYTES", 100_000)
+    bench = Bench(tmp_path)
+    paths = [tmp_path / f"{number}.dcm" for number in range(6)]
+    for number, path in enumerate(paths):
+        path.write_bytes(radiograph(picture(400, 400, np.uint16, seed=number)))
+    await bench.scp.start()
+    try:
+        bench.publisher.gate.clear()
+        sending = [asyncio.create_task(bench.store("-R", path)) for path in paths]
+        await until(lambda: bench.publisher.attempts == 2)
+        done, _ = await asyncio.wait(sending, timeout=0.5)
+        assert not done
+        assert bench.publisher.attempts == 2  # the others wait for their turn
+        bench.publisher.gate.set()
+        assert [status for status, _ in await asyncio.gather(*sending)] == [0] * 6
+        assert len(bench.kept) == 6
+    finally:
+        await bench.scp.stop()
+
+
+async def test_who_leaves_in_the_middle_of_a_large_object_gives_its_turn_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dicom_wire, "SMALL_BYTES", 100_000)
+    monkeypatch.setattr(dicom_wire, "LARGE_TIMEOUT_S", 5.0)
+    bench = Bench(tmp_path, max_object_bytes=1 << 20)
+    large, path = tmp_path / "large.dcm", tmp_path / "in.dcm"
+    large.write_bytes(radiograph(picture(1500, 1500, np.uint16)))
+    path.write_bytes(radiograph(picture(400, 400, np.uint16)))
+    await bench.scp.start()
+    try:
+        for _ in range(4):
+            assert (await bench.store("-R", large))[0] != 0  # above the cap: cut off
+        assert (await bench.store("-R", path))[0] == 0
+    finally:
+        await bench.scp.stop()
+
+
 async def test_a_peer_that_stalls_inside_a_pdu_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dicom_wire, "STALL_TIMEOUT_S", 0.3)
     bench = Bench(tmp_path)
