@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 
 from services.bus.engine import BatchStep, Engine, KeyedStep
@@ -18,7 +19,7 @@ def run_step(step: KeyedStep | BatchStep, settings: Settings, health: Health | N
     said CannotGoOn, topics that are absent. The supervisor (Kubernetes, compose, the demo) starts it again.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    for library in ("kafka", "aiokafka", "faust", "mode"):
+    for library in ("kafka", "aiokafka", "faust", "mode", "services.bus.faust_guards"):
         logging.getLogger(library).setLevel(logging.WARNING)
     asyncio.run(_run(step, settings, health or Health(settings.stall_after)))
 
@@ -32,12 +33,23 @@ async def _run(step: KeyedStep | BatchStep, settings: Settings, health: Health) 
         loop.add_signal_handler(sign, lambda: stops.add(loop.create_task(engine.stop())))
     try:
         await engine.run()
+    except Exception:
+        if getattr(engine, "leaves_threads", False):
+            # Unwinding would let Faust acknowledge what failed, and wait for its threads.
+            log.exception("%s ends without committing", step.name)
+            logging.shutdown()
+            os._exit(1)
+        raise
     finally:
         await server.cleanup()
 
 
 def make_engine(step: KeyedStep | BatchStep, settings: Settings, health: Health) -> Engine:
     """The engine that WARDSTREAM_ENGINE names, for one step."""
+    if settings.engine == "faust":
+        from services.bus.faust_engine import FaustEngine
+
+        return FaustEngine(step, settings, health)
     from services.bus.loop_engine import LoopEngine
 
     return LoopEngine(step, settings, health)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.contract.engine.harness import Harness, KafkaHarness, MemoryHarness
 
-ENGINES = ["memory", pytest.param("loop", marks=pytest.mark.kafka)]
+ENGINES = ["memory", *(pytest.param(one, marks=pytest.mark.kafka) for one in ("faust", "loop"))]
 
 
 @pytest.fixture(params=ENGINES)

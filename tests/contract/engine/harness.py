@@ -197,6 +197,9 @@ class KafkaHarness:
         return sum(one.lag for one in lag(self.settings, f"wardstream-{name}", [t.name for t in topics]))
 
     def count(self, topic: Topic) -> int:
+        for number, process in enumerate(self._workers):
+            log = self._folder / f"worker{number}.log"
+            assert process.exitcode in (None, 0, -9), log.read_text()[-2000:]
         return sum(end_offsets(self.settings, [topic.name]).values())
 
     def messages(self, topic: Topic) -> list[Message]:

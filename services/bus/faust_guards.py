@@ -1,0 +1,142 @@
+"""Where Faust 0.15.3 loses or repeats events, and what mends each: subclasses put in place of Faust's own parts.
+
+Each guard names the code it was written against; another version of Faust is refused until somebody has read it again.
+`docs/engine.md` has the whole list, `tests/contract/engine` shows that it holds.
+
+| | what stock Faust does | here |
+|---|---|---|
+| L1 | `Recovery.on_recovery_completed` resumes the partitions while the flow is active, then clears queues that already hold events; the jump is committed over | `GuardedRecovery` stops the flow and clears first |
+| L2, L3 | an exception in an agent, or inside `take()`, acknowledges what it was working on | the agent's body never raises and never returns after a failure (faust_engine.py) |
+| L4, L5 | a single unacknowledged event is committed over; `noack()` blocks shutdown | one agent, `concurrency=1`, no `noack()` |
+| L6 | a commit does not wait for sends, and failed sends are only logged | every send is confirmed before the batch is acknowledged; `GuardedConsumer.halt` forbids commits after a failure |
+| D1 | a revocation drops the acknowledged offsets before the final commit | `GuardedConsumer.on_partitions_revoked` commits first |
+| - | the producer is neither idempotent nor told to wait for all replicas | `SafeProducer` |
+| - | a table's write under `take()` goes to the partition of the batch's last event | `PartitionStore`: every write names its partition |
+"""  # noqa: E501
+
+import logging
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import faust
+from faust.stores.rocksdb import Store as RocksStore
+from faust.tables.recovery import Recovery
+from faust.transport.drivers.aiokafka import Consumer, Producer
+from faust.types import TP
+from rocksdict import WriteBatch
+
+log = logging.getLogger(__name__)
+
+WRITTEN_AGAINST = {"faust-streaming": "0.15.3", "mode-streaming": "0.7.1"}
+
+
+class WrongFaust(RuntimeError):
+    """The installed Faust is not the one that the guards were written against."""
+
+
+def check_versions() -> None:
+    """Raise WrongFaust for any other version."""
+    for package, wanted in WRITTEN_AGAINST.items():
+        if (found := version(package)) != wanted:
+            raise WrongFaust(
+                f"{package} {found} is installed; the guards are written against {wanted}. Read them again, run "
+                "tests/contract/engine and benchmarks/engine_storm.py, then change WRITTEN_AGAINST"
+            )
+
+
+class GuardedRecovery(Recovery):
+    """L1: nothing flows while the partitions are resumed and sought (faust/tables/recovery.py:624)."""
+
+    async def on_recovery_completed(self, generation_id: int = 0) -> None:
+        """Stop the flow and empty the queues before the partitions are resumed, not after."""
+        self.app.consumer.stop_flow()
+        self.app.flow_control.suspend()
+        self.app.flow_control.clear()
+        await super().on_recovery_completed(generation_id)
+
+
+class GuardedConsumer(Consumer):
+    """D1 and L6 (faust/transport/consumer.py:642, 785)."""
+
+    halted = False
+    on_committed: Callable[[Mapping[TP, int], bool], None] | None = None
+
+    def halt(self) -> None:
+        """Commit nothing any more: a batch failed, and whatever acknowledges it now is wrong."""
+        self.halted = True
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Let the batch in hand finish and commit it while its partitions are still ours."""
+        if not self.halted and not self.app.should_stop:
+            self.stop_flow()
+            self.app.flow_control.suspend()
+            self.pause_partitions(self.assignment())
+            self.app.flow_control.clear()
+            await self.wait_empty()
+        await super().on_partitions_revoked(revoked)
+
+    async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:
+        if self.halted:
+            return False
+        done = await super()._commit_offsets(offsets, start_new_transaction)
+        if done and self.on_committed:
+            self.on_committed(offsets, not any(self._acked.values()) and not self._unacked_messages)
+        return bool(done)
+
+
+class SafeProducer(Producer):
+    """Idempotent, all in-sync replicas: Faust sets both for exactly_once alone."""
+
+    def _settings_extra(self) -> Mapping[str, Any]:
+        return {"acks": "all", "enable_idempotence": True}
+
+
+class PartitionStore(RocksStore):
+    """Faust's RocksDB store, read and written by partition instead of by 'the current event'."""
+
+    def read(self, partition: int, key: bytes) -> bytes | None:
+        """The state of a key of a partition."""
+        found: bytes | None = self._db_for_partition(partition).get(key)
+        return found
+
+    def write(self, partition: int, states: Mapping[bytes, bytes | None], offset: int) -> None:
+        """States that the changelog has confirmed up to `offset`, and that offset, in one write.
+
+        Stock Faust writes the state before it is confirmed. A crash between the two would leave a state that the
+        changelog lacks and that a replay, finding nothing changed, would not send again.
+        """
+        batch = WriteBatch(raw_mode=True)
+        for key, state in states.items():
+            if state is None:
+                batch.delete(key)
+            else:
+                batch.put(key, state)
+        batch.put(self.offset_key, str(offset).encode())
+        self._db_for_partition(partition).write(batch)
+
+
+class StateTable(faust.Table[bytes, bytes]):
+    """A table on a PartitionStore."""
+
+    def _new_store(self) -> PartitionStore:
+        return PartitionStore(
+            self._store or self.app.conf.store,
+            self.app,
+            self,
+            table_name=self.name,
+            key_type=self.key_type,
+            key_serializer=self.key_serializer,
+            value_serializer=self.value_serializer,
+            value_type=self.value_type,
+            loop=self.loop,
+            options=self.options,
+        )
+
+
+def guard(app: faust.App) -> None:
+    """Put the guarded parts in place; before the app starts."""
+    check_versions()
+    app.transport.Consumer = GuardedConsumer  # type: ignore[misc]
+    app.transport.Producer = SafeProducer  # type: ignore[misc]
+    app.tables._recovery = GuardedRecovery(app, app.tables, beacon=app.tables.beacon, loop=app.loop)  # type: ignore[attr-defined]
