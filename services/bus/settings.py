@@ -102,6 +102,8 @@ class Settings:
     default_authority: str = setting("", "Assigning authority of identifiers that name none")
     identifier_types: tuple[str, ...] = setting((), "HL7 table 0203 types that key a record, best first")
     refuse_test_messages: bool = setting(False, "Set aside messages whose MSH-11 is not P")
+    check_structure: bool = setting(False, "Hold HL7 v2 messages to their version's structure (hl7apy; slow)")
+    check_fhir: bool = setting(False, "Hold FHIR resources to the R4 models (fhir.resources; slow)")
     unit_aliases: dict[str, str] = setting({}, "The site's unit spellings: sent=UCUM separated by commas")
     code_aliases: dict[str, str] = setting({}, "The site's codes: code=LOINC separated by commas")
     pseudonym_secret: str = setting(
@@ -231,6 +233,8 @@ def site_from_settings(settings: Settings) -> Site:
         default_charset=settings.default_charset,
         default_authority=settings.default_authority,
         refuse_test_messages=settings.refuse_test_messages,
+        check_structure=settings.check_structure,
+        check_fhir=settings.check_fhir,
         unit_aliases=settings.unit_aliases,
         code_aliases=settings.code_aliases,
         preferred_identifier_types=settings.identifier_types or PREFERRED_TYPES,
