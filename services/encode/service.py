@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from services.bus.health import Health
 from services.bus.objects import open_store
 from services.bus.run import run_step
 from services.bus.settings import Settings
@@ -14,11 +15,11 @@ from services.domain.images import IMAGE_PREPROCESSING
 from services.domain.notes import NOTE_PREPROCESSING, note_tokens
 from services.encode.pool import DecodePool
 from services.encode.step import Encoder, EncodeStep, NoteEncoder
-from services.inference.caller import Caller
+from services.inference.caller import Caller, Watcher
 from services.inference.checks import Output
 from services.inference.client import InferenceClient, TritonClient
 from services.inference.manifest import Manifest, ManifestError, load_manifest
-from services.inference.watch import Metrics
+from services.inference.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -27,29 +28,31 @@ NOTE_MODEL, IMAGE_MODEL = "note_encoder", "image_encoder"
 
 def run(settings: Settings) -> None:
     """Encode notes and images until SIGTERM."""
-    client, pool = TritonClient(settings.triton_url), DecodePool()
-    store = open_store(settings.objects_address)
+    health = Health(settings.stall_after)
+    client, watcher, pool = TritonClient(settings.triton_url), Watch(health), DecodePool()
+    notes, images = note_encoder(settings, client, watcher), image_encoder(settings, client, watcher)
+    step = EncodeStep(notes, images, open_store(settings.objects_address), pool, on_wait=health.paused)
     try:
-        run_step(EncodeStep(note_encoder(settings, client), image_encoder(settings, client), store, pool), settings)
+        run_step(step, settings, health)
     finally:
         pool.close()
 
 
-def note_encoder(settings: Settings, client: InferenceClient) -> NoteEncoder | None:
+def note_encoder(settings: Settings, client: InferenceClient, watcher: Watcher) -> NoteEncoder | None:
     """The deployed note encoder; None where the repository has none. Raises ManifestError for one that does not fit."""
     manifest = _deployed(settings, NOTE_MODEL, NOTE_PREPROCESSING)
     if manifest is None:
         return None
-    return NoteEncoder(manifest, _caller(client, manifest, [Output("embedding", (NOTE_SIZE,))]), prepare_note)
+    return NoteEncoder(manifest, _caller(client, watcher, manifest, [Output("embedding", (NOTE_SIZE,))]), prepare_note)
 
 
-def image_encoder(settings: Settings, client: InferenceClient) -> Encoder | None:
+def image_encoder(settings: Settings, client: InferenceClient, watcher: Watcher) -> Encoder | None:
     """The deployed image encoder; None where the repository has none. Raises ManifestError when it does not fit."""
     manifest = _deployed(settings, IMAGE_MODEL, IMAGE_PREPROCESSING)
     if manifest is None:
         return None
     outputs = [Output("embedding", (IMAGE_SIZE,)), Output("finding", (len(manifest.findings),), probability=True)]
-    return Encoder(manifest, _caller(client, manifest, outputs))
+    return Encoder(manifest, _caller(client, watcher, manifest, outputs))
 
 
 def prepare_note(text: str, title: str) -> Mapping[str, np.ndarray] | None:
@@ -68,7 +71,7 @@ def _deployed(settings: Settings, model: str, preprocessing: str) -> Manifest | 
     return manifest
 
 
-def _caller(client: InferenceClient, manifest: Manifest, expected: Sequence[Output]) -> Caller:
+def _caller(client: InferenceClient, watcher: Watcher, manifest: Manifest, expected: Sequence[Output]) -> Caller:
     return Caller(
         client,
         manifest.model,
@@ -76,5 +79,5 @@ def _caller(client: InferenceClient, manifest: Manifest, expected: Sequence[Outp
         expected,
         time.monotonic,
         max_rows=manifest.max_batch,
-        watcher=Metrics(),
+        watcher=watcher,
     )

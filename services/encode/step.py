@@ -80,6 +80,7 @@ class EncodeStep:
         *,
         max_batch: int = 128,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        on_wait: Callable[[], None] = lambda: None,
     ) -> None:
         self.max_batch = max_batch
         self._notes = notes
@@ -87,6 +88,7 @@ class EncodeStep:
         self._objects = objects
         self._pictures = pictures
         self._sleep = sleep
+        self._on_wait = on_wait
 
     async def __call__(self, messages: Sequence[Message]) -> Sequence[Sequence[Output]]:
         events = [_event(message) for message in messages]
@@ -141,8 +143,7 @@ class EncodeStep:
                 item.result = Rejected(RejectReason.OBJECT_CORRUPT, "object")
                 return None
             except StoreUnavailable as error:
-                log.warning("object store away: %s", type(error).__name__)
-                await self._sleep(STORE_RETRY_S)
+                await self._store_away(error)
                 continue
             if item.fact.object_sha256 and hashlib.sha256(data).hexdigest() != item.fact.object_sha256:
                 item.result = Rejected(RejectReason.OBJECT_CORRUPT, "object_sha256")
@@ -165,8 +166,12 @@ class EncodeStep:
             try:
                 return await self._objects.put(thumbnail, "image/png")
             except StoreUnavailable as error:
-                log.warning("object store away: %s", type(error).__name__)
-                await self._sleep(STORE_RETRY_S)
+                await self._store_away(error)
+
+    async def _store_away(self, error: StoreUnavailable) -> None:
+        log.warning("object store away: %s", type(error).__name__)
+        self._on_wait()
+        await self._sleep(STORE_RETRY_S)
 
     def _outputs(self, message: Message, event: ClinicalEvent, items: Sequence[Item]) -> list[Output]:
         outputs = []

@@ -41,6 +41,8 @@ class Watcher(Protocol):
 
     def circuit(self, model: str, state: State) -> None: ...
 
+    def waiting(self, model: str) -> None: ...
+
 
 class _Nobody:
     def answered(self, model: str, rows: int, seconds: float) -> None: ...
@@ -48,6 +50,8 @@ class _Nobody:
     def not_answered(self, model: str, kind: str) -> None: ...
 
     def circuit(self, model: str, state: State) -> None: ...
+
+    def waiting(self, model: str) -> None: ...
 
 
 @dataclass
@@ -132,6 +136,7 @@ class Caller:
     async def available(self) -> None:
         """Return when the circuit is closed; probe with a real inference when it is time to."""
         while self.circuit.state is not State.CLOSED:
+            self.watcher.waiting(self.model)
             if self.circuit.state is State.HALF_OPEN:
                 await self._probe()
             else:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from services.bus.settings import BadSetting, Settings
 from services.domain.features import FEATURE_VERSION
+from services.inference.caller import Watcher
 from services.inference.client import InferenceClient, TritonClient
 from services.inference.manifest import Manifest, ManifestError, load_manifest
-from services.inference.watch import Metrics
 from services.score.scorer import Scorer, make_scorer
 
 
@@ -28,14 +28,16 @@ def challenger(settings: Settings) -> Deployed | None:
     return _deployed(settings, settings.shadow_model) if settings.shadow_model else None
 
 
-def scorer(deployed: Deployed, settings: Settings, client: InferenceClient | None = None) -> Scorer:
+def scorer(
+    deployed: Deployed, settings: Settings, client: InferenceClient | None = None, watcher: Watcher | None = None
+) -> Scorer:
     """A scorer on Triton (or on the client given)."""
     return make_scorer(
         client or TritonClient(settings.triton_url),
         deployed.model,
         deployed.explain,
         explain_from=settings.explain_from,
-        watcher=Metrics(),
+        watcher=watcher,
     )
 
 

@@ -60,11 +60,13 @@ class FallbackStep:
         *,
         max_batch: int = 512,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        on_wait: Callable[[], None] = lambda: None,
     ) -> None:
         self.max_batch = max_batch
         self._progress = progress
         self._away = away
         self._sleep = sleep
+        self._on_wait = on_wait
 
     async def __call__(self, messages: Sequence[Message]) -> Sequence[Sequence[Output]]:
         waiting = await self._unscored(messages)
@@ -78,6 +80,7 @@ class FallbackStep:
             waiting = {(partition, offset) for partition, offset in waiting if offset >= done.get(partition, 0)}
             if not waiting or await self._away():
                 return waiting
+            self._on_wait()
             await self._sleep(LOOK_EVERY_S)
 
     def _outputs(self, message: Message) -> list[Output]:

@@ -1,7 +1,9 @@
 """The scoring services: `wardstream run score`, `run fallback` and `run shadow`, a process each."""
 
+from services.bus.health import Health
 from services.bus.run import run_step
 from services.bus.settings import BadSetting, Settings
+from services.inference.watch import Watch
 from services.score.deploy import challenger, champion, scorer
 from services.score.fallback import FallbackStep
 from services.score.progress import KafkaProgress
@@ -13,18 +15,26 @@ SCORE_GROUP = "wardstream-score"
 
 def run(settings: Settings) -> None:
     """Score every record with the champion until SIGTERM."""
-    run_step(ScoreStep(scorer(champion(settings), settings)), settings)
+    health = Health(settings.stall_after)
+    models = scorer(champion(settings), settings, watcher=Watch(health))
+    run_step(ScoreStep(models), settings, health)
 
 
 def run_shadow(settings: Settings) -> None:
     """Score every record with the challenger, to its own topic. Raises BadSetting when none is named."""
-    deployed = challenger(settings)
+    deployed, health = challenger(settings), Health(settings.stall_after)
     if deployed is None:
         raise BadSetting("WARDSTREAM_SHADOW_MODEL names no model")
-    run_step(ScoreStep(scorer(deployed, settings), shadow=True), settings)
+    models = scorer(deployed, settings, watcher=Watch(health))
+    run_step(ScoreStep(models, shadow=True), settings, health)
 
 
 def run_fallback(settings: Settings) -> None:
-    """Follow the scoring service; publish NEWS2 for what waits while the model server is away."""
+    """Follow the scoring service; publish NEWS2 for what waits while the model server is away.
+
+    Ready whether or not the model server is there: it is for when it is not.
+    """
+    health = Health(settings.stall_after)
     models = scorer(champion(settings), settings)
-    run_step(FallbackStep(KafkaProgress(settings, SCORE_GROUP), models.away), settings)
+    step = FallbackStep(KafkaProgress(settings, SCORE_GROUP), models.away, on_wait=health.paused)
+    run_step(step, settings, health)

@@ -13,6 +13,7 @@ import pytest
 import tritonclient.grpc as grpc_client
 
 from services.inference.client import Failed, InferenceError, TritonClient, Unavailable
+from services.inference.liveness import broken_models
 from services.local.triton import LocalTriton, TritonError, running_endpoint, server_version, shm_prefix, stop_left_over
 from tests.triton_fixture import logistic, write_logistic
 
@@ -68,9 +69,10 @@ def test_a_killed_model_process_is_seen_though_the_server_says_ready_and_healing
             assert client.is_model_ready("logistic")
         assert asyncio.run(ask(url, 1.0)) in (Failed, Unavailable)
         assert server.broken(1.0) == ["logistic"]
+        assert asyncio.run(broken_models(url)) == ["logistic"]
         assert server.heal(1.0)
         assert server.url == url
-        assert server.broken() == []
+        assert server.broken() == asyncio.run(broken_models(url)) == []
         assert not server.heal()
         assert isinstance(asyncio.run(ask(url)), np.ndarray)
 
@@ -81,6 +83,7 @@ def test_a_killed_server_is_unavailable_and_the_next_start_clears_what_it_left(t
     endpoint = first.start()
     os.kill(endpoint.pid, signal.SIGKILL)
     assert asyncio.run(ask(endpoint.url)) is Unavailable
+    assert asyncio.run(broken_models(endpoint.url)) == ["server"]
     second = LocalTriton(tmp_path / "run", tmp_path / "models")
     second.start()
     assert isinstance(asyncio.run(ask(second.url)), np.ndarray)
