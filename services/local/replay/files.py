@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 
 from services.formats.hl7v2.files import split_messages
-from services.local.replay.mllp_client import control_id
+from services.local.replay.mllp_client import msh
 from services.local.replay.source import BASE_MS, Item, Kind, Stay
 
 STEP_MS = 1000
@@ -53,8 +53,8 @@ def _messages(file: Path) -> Iterator[tuple[Kind, bytes, str]]:
 
 
 def _type(message: bytes) -> str:
-    fields = message.split(b"\r", 1)[0].split(message[3:4] or b"|", 9)
-    return fields[8].decode("ascii", "replace")[:16] if len(fields) > 8 and control_id(message) else "HL7"
+    fields = msh(message)
+    return fields[9].decode("ascii", "replace")[:16] if len(fields) > 9 else "HL7"
 
 
 class FhirFiles:

@@ -25,16 +25,22 @@ class Unacknowledged(Exception):
     """No acknowledgement within the time; the message may have been kept."""
 
 
+def msh(message: bytes) -> list[bytes]:
+    """Raw fields of the header, by HL7 number (`[2]` is MSH-2); shorter where the message is."""
+    line = message.removeprefix(b"\xef\xbb\xbf").split(b"\r", 1)[0]
+    fields = line.split(line[3:4] or b"|", 18)
+    return [fields[0], b"", *fields[1:]]
+
+
 def control_id(message: bytes) -> bytes:
     """Raw MSH-10 of an ER7 message; empty where it has none."""
-    fields = message.split(b"\r", 1)[0].split(message[3:4] or b"|", 10)
-    return fields[9] if len(fields) > 9 else b""
+    fields = msh(message)
+    return fields[10].strip() if len(fields) > 10 else b""
 
 
 def answer_is_due(message: bytes) -> bool:
     """Whether an accepted message gets an answer: not where MSH-15 and MSH-16 ask for none (v2.8 table 0155)."""
-    fields = message.split(b"\r", 1)[0].split(message[3:4] or b"|", 16)
-    asked = {field.strip().upper() for field in fields[14:16]} - {b""}
+    asked = {field.strip().upper() for field in msh(message)[15:17]} - {b""}
     return not asked or bool(asked & {b"AL", b"SU"})
 
 
@@ -73,7 +79,7 @@ class MllpClient:
         Raises Unacknowledged after the time-out, OSError when no connection can be made within it. Of two messages
         with one control id the second waits for the first.
         """
-        name = control_id(message).strip()
+        name = control_id(message)
         async with self._one_by_name.hold(name.decode("latin-1")):
             return await self._send(name, message)
 
