@@ -58,15 +58,21 @@ class Message:
                 name = (entry.type, text(found.get("system")), text(found.get("value")))
                 self._by_identifier.setdefault(name, entry)
 
-    def find(self, reference: str) -> Entry | None:
-        """The entry that a literal reference means: by fullUrl, else by Type/id; versions are ignored."""
+    def find(self, reference: str, near: Entry) -> Entry | None:
+        """The entry that a literal reference in `near` means (R4 section 2.36.4.1); versions are ignored.
+
+        By fullUrl; a relative one within the server of `near`, else by Type/id, as senders of urn: fullUrls do. An
+        absolute one is never another server's namesake: by Type/id it finds only an entry without a fullUrl.
+        """
         plain = reference.partition("/_history/")[0]
+        if "://" not in plain:
+            served = target(near.url)
+            own = self._by_url.get(f"{served.base}/{plain}") if served is not None and served.base else None
+            return own or self._by_url.get(plain)
         entry = self._by_url.get(plain)
-        if entry is None and "/" in plain and not plain.startswith("urn:"):
-            # An absolute URL of this server, whose entries carry no fullUrl.
+        if entry is None:
             tail = self._by_url.get("/".join(plain.rsplit("/", 2)[-2:]))
-            if tail is not None and (not tail.url or tail.url.startswith("urn:") or "://" not in plain):
-                entry = tail
+            entry = tail if tail is not None and not tail.url else None
         return entry
 
     def report_of(self, entry: Entry) -> Entry | None:

@@ -93,7 +93,7 @@ class Item:
     def about_when(self) -> datetime | None:
         """For what says no time of its own and is no measurement: the visit's beginning, else when it was recorded."""
         reference = obj(self.resource.get("encounter") or self.resource.get("context"))
-        entry = self.ctx.message.find(text(reference.get("reference")))
+        entry = self.ctx.message.find(text(reference.get("reference")), self.entry)
         if entry is not None and entry.type == "Encounter":
             start = times.parse(text(obj(entry.resource.get("period")).get("start")), self.ctx.zone)
             if start is not None and times.epoch_ms(start) <= self.ctx.latest_ms:
@@ -127,7 +127,7 @@ class Item:
         """The Encounter.id that a reference means; '' when there is none."""
         value = obj(reference) if isinstance(reference, dict) else first(reference)
         literal = text(value.get("reference"))
-        entry = self.ctx.message.find(literal) if literal else None
+        entry = self.ctx.message.find(literal, self.entry) if literal else None
         if entry is not None and entry.type == "Encounter":
             return encounter_id(entry)
         named = target(literal) if literal else None

@@ -75,7 +75,7 @@ def _replaced(item: Item, by: AnyFact) -> list[AnyFact]:
         if text(relation.get("code")) != "replaces":
             continue
         literal = text(obj(relation.get("target")).get("reference"))
-        entry = item.ctx.message.find(literal)
+        entry = item.ctx.message.find(literal, item.entry)
         named = identity(entry) if entry is not None else tuple(literal.rsplit("/", 2)[-2:])
         if len(named) > 1:
             old = digest("fhir", "document", *named, size=8)

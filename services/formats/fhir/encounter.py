@@ -77,7 +77,7 @@ def _places(item: Item) -> dict[str, str]:
     for place in _current(item):
         reference = obj(place.get("location"))
         literal = text(reference.get("reference"))
-        entry = item.ctx.message.find(literal) if literal else None
+        entry = item.ctx.message.find(literal, item.entry) if literal else None
         resource = entry.resource if entry is not None and entry.type == "Location" else {}
         kind = datatypes.concept(place.get("physicalType")) or datatypes.concept(resource.get("physicalType"))
         name = text(resource.get("name")) or _name(reference)

@@ -88,7 +88,7 @@ def _drug(item: Item) -> Code | None:
     if literal.startswith("#"):
         held = next((c for c in items(resource.get("contained")) if text(c.get("id")) == literal[1:]), {})
     elif literal:
-        entry = item.ctx.message.find(literal)
+        entry = item.ctx.message.find(literal, item.entry)
         held = entry.resource if entry is not None else {}
     code = datatypes.concept(held.get("code"))
     shown = text(reference.get("display"))

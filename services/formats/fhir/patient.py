@@ -62,7 +62,7 @@ def merges(item: Item, key: str) -> list[tuple[str, Merge]] | Rejected:
         kind, path = text(link.get("type")), f"link[{n}].other"
         if kind not in ("replaced-by", "replaces"):
             continue
-        other = item.ctx.subjects.of_reference(link.get("other"), item.resource, item.place(path))
+        other = item.ctx.subjects.of_reference(link.get("other"), item.entry, item.place(path))
         if isinstance(other, Rejected):
             return other
         if isinstance(other, FilterReason):

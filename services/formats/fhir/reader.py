@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 import orjson
 
-from services.domain.events import AnyFact, ClinicalEvent, FilteredPart, digest
+from services.domain.events import AnyFact, ClinicalEvent, digest
 from services.domain.reasons import Filtered, FilterReason, Rejected, RejectReason
 from services.domain.site import Site
 from services.formats.fhir.access import Object, first, obj, text
@@ -125,7 +125,7 @@ def interpret(message: Message, raw: bytes, site: Site, received_ms: int) -> Rea
     if not about and not parts:
         parts = (Filtered(FilterReason.NO_CLINICAL_CONTENT, "entry"),)
     name = blake2b(FORMAT.encode() + b"\x1f" + raw, digest_size=12)
-    return Reading(FORMAT, kind, message_id(message, raw), tuple(_events(name, kind, about, parts)), parts)
+    return Reading(FORMAT, kind, message_id(message, raw), tuple(_events(name, kind, about)), parts)
 
 
 def message_id(message: Message, raw: bytes) -> str:
@@ -154,7 +154,7 @@ def _entry(ctx: Context, entry: Entry, about: dict[str, _About], filtered: Found
         return None
     item = Item(ctx, entry)
     element = SUBJECTS.get(entry.type, "subject")
-    key = ctx.subjects.of_reference(entry.resource.get(element), entry.resource, item.place(element))
+    key = ctx.subjects.of_reference(entry.resource.get(element), entry, item.place(element))
     if isinstance(key, Rejected):
         return key
     if isinstance(key, FilterReason):
@@ -186,11 +186,8 @@ def _patient(ctx: Context, entry: Entry, about: dict[str, _About], filtered: Fou
     return None
 
 
-def _events(
-    name: "blake2b", kind: str, about: dict[str, _About], parts: tuple[Filtered, ...]
-) -> Iterator[ClinicalEvent]:
-    """One event per patient and MAX_FACTS facts; the parts set aside are told with the first."""
-    told = [FilteredPart(part.reason.value, part.where) for part in parts]
+def _events(name: "blake2b", kind: str, about: dict[str, _About]) -> Iterator[ClinicalEvent]:
+    """One event per patient and MAX_FACTS facts. What was set aside of the message is the Reading's to tell."""
     for n, (key, said) in enumerate(about.items()):
         own = name.copy()
         if n:
@@ -203,9 +200,7 @@ def _events(
                 type=kind,
                 occurred=said.newest or UNKNOWN_TIME,
                 facts=said.facts[start : start + MAX_FACTS],
-                filtered=told,
             )
-            told = []
 
 
 def routing(raw: bytes, site: Site) -> str | None:
@@ -225,7 +220,7 @@ def key_of(message: Message, site: Site) -> str | None:
     for entry in message.entries:
         if entry.type in READERS:
             reference = entry.resource.get(SUBJECTS.get(entry.type, "subject"))
-            found = ctx.subjects.of_reference(reference, entry.resource, "")
+            found = ctx.subjects.of_reference(reference, entry, "")
             if isinstance(found, str) and not isinstance(found, FilterReason):
                 return found
     return None

@@ -28,7 +28,7 @@ class Subjects:
     def __init__(self, message: Message, site: Site) -> None:
         self.message = message
         self.site = site
-        self._keys: dict[str, str] = {}
+        self._keys: dict[tuple[str, str], str] = {}  # (reference, server of the entry that holds it)
 
     def of_identifier(self, found: Identifier) -> str:
         """The key of an identifier."""
@@ -70,21 +70,23 @@ class Subjects:
         alias = self.of_logical_id(base, entry.id)
         return [alias] if alias != key else []
 
-    def of_reference(self, reference: object, container: Object, where: str) -> str | FilterReason | Rejected:
+    def of_reference(self, reference: object, near: Entry, where: str) -> str | FilterReason | Rejected:
         """The patient key that a Reference means; NO_PATIENT_REFERENCE when it means none, a Group or a Device.
 
         Rejects UNRESOLVED_REFERENCE (a urn: that no entry has), MISSING_PATIENT.
         """
         value = obj(reference)
         literal = text(value.get("reference"))
-        known = self._keys.get(literal) if literal and literal[0] != "#" else None
+        served = target(near.url)
+        name = (literal, served.base if served is not None else "")
+        known = self._keys.get(name) if literal and literal[0] != "#" else None
         if known is not None:
             return known
-        found = self._literal(literal, container, where) if literal else FilterReason.NO_PATIENT_REFERENCE
+        found = self._literal(literal, near, where) if literal else FilterReason.NO_PATIENT_REFERENCE
         if isinstance(found, str) and not isinstance(found, FilterReason) and literal[0] != "#":
-            self._keys[literal] = found
+            self._keys[name] = found
             return found
-        if literal and self._within(literal, container) is not None:
+        if literal and self._within(literal, near) is not None:
             return found
         logical = datatypes.identifier(obj(value.get("identifier")), self.site.default_authority)
         if logical is not None and text(value.get("type")) in ("", "Patient"):
@@ -94,15 +96,15 @@ class Subjects:
             return self._outside(literal, where)
         return found
 
-    def _within(self, literal: str, container: Object) -> Entry | None:
+    def _within(self, literal: str, near: Entry) -> Entry | None:
         if literal[0] == "#":
-            held = (c for c in items(container.get("contained")) if text(c.get("id")) == literal[1:])
+            held = (c for c in items(near.resource.get("contained")) if text(c.get("id")) == literal[1:])
             return next((Entry(c, "") for c in held), None)
-        return self.message.find(literal)
+        return self.message.find(literal, near)
 
-    def _literal(self, literal: str, container: Object, where: str) -> str | FilterReason | Rejected:
+    def _literal(self, literal: str, near: Entry, where: str) -> str | FilterReason | Rejected:
         """The key of a reference that the message itself answers."""
-        entry = self._within(literal, container)
+        entry = self._within(literal, near)
         if entry is None or entry.type != "Patient":
             return FilterReason.NO_PATIENT_REFERENCE
         key = self.of_patient(entry if literal[0] != "#" else entry._replace(resource={**entry.resource, "id": ""}))

@@ -134,3 +134,23 @@ def test_other_links_are_no_merges():
 def test_a_merge_to_nowhere_is_refused_not_lost():
     found = refused(bundle(patient(link=[{"type": "replaced-by", "other": {"reference": "urn:uuid:x"}}])))
     assert (found.reason, found.where) == ("unresolved_reference", "entry[0].link[0].other")
+
+
+def test_namesakes_of_two_servers_in_one_bundle_stay_apart():
+    def served(base: str, number: str) -> list[dict]:
+        return [
+            {"fullUrl": f"{base}/Patient/7", "resource": patient(number, id="7")},
+            {"fullUrl": f"{base}/Observation/1", "resource": subject("Patient/7") | {"id": "1"}},
+        ]
+
+    entries = [*served("https://a.example/fhir", "m1"), *served("https://b.example/fhir", "m2")]
+    events = understood({"resourceType": "Bundle", "type": "collection", "entry": entries}).events
+    results = {e.patient: [f for f in e.facts if type(f).__name__ == "Observation"] for e in events}
+    assert (len(results[key("m1")]), len(results[key("m2")])) == (1, 1)
+
+
+def test_an_absolute_reference_never_means_another_servers_namesake():
+    here = {"fullUrl": UUID, "resource": patient(id="7")}
+    there = {"fullUrl": "urn:uuid:2", "resource": subject("https://b.example/fhir/Patient/7")}
+    events = understood({"resourceType": "Bundle", "type": "collection", "entry": [here, there]}).events
+    assert [e.patient for e in events] == [key(), key("Patient/7", "https://b.example/fhir")]
