@@ -1,0 +1,78 @@
+"""Dead letters are listed without their content, shown on request, and retried as they were."""
+
+import argparse
+import uuid
+
+import pytest
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+from services.bus import dead_letters
+from services.bus.admin import create_topics, end_offsets
+from services.bus.connect import kafka_python, kafka_python_producer
+from services.bus.dead_letters import DeadLetters
+from services.bus.messages import Message, dead_letter
+from services.bus.settings import Settings
+from services.bus.topics import DEAD_LETTERS
+from services.domain.reasons import Rejected, RejectReason
+from tests.kafka_fixture import MakeTopic
+
+SECRET = b"MSH|^~\\&|SECRETNAME^JOHN"
+
+
+def _bury(settings: Settings, topic: str, offset: int, headers: dict[str, bytes]) -> None:
+    message = Message(topic, 1, offset, b"patient-key", SECRET, headers, 1_700_000_000_000)
+    letter = dead_letter(message, Rejected(RejectReason.MISSING_PATIENT, "PID-3", "send PID-3"), "normalize")
+    producer = KafkaProducer(**kafka_python_producer(settings))
+    producer.send(DEAD_LETTERS.name, key=b"patient-key", value=letter.value).get(timeout=30)
+    producer.close()
+
+
+def _args(action: str, *offsets: int, **options: object) -> argparse.Namespace:
+    return argparse.Namespace(
+        **{"action": action, "offset": list(offsets), "reason": None, "payload": False, "all": False, **options}
+    )
+
+
+@pytest.mark.kafka
+def test_a_letter_is_listed_without_content_shown_on_request_and_retried_as_it_was(
+    bus_settings: Settings,
+    make_topic: MakeTopic,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    create_topics(bus_settings, [DEAD_LETTERS])
+    topic = make_topic(f"raw{uuid.uuid4().hex[:4]}", partitions=3)
+    _bury(bus_settings, topic.name, 42, {"traceparent": b"00-aa", "ws-retries": b"1"})
+    monkeypatch.setattr(dead_letters, "load", lambda: bus_settings)
+    (one,) = [x for x in DeadLetters(bus_settings).all() if x.letter.origin.topic == topic.name]
+    assert dead_letters.command(_args("list")) == 0
+    listed = capfdbinary.readouterr().out
+    (line,) = [line for line in listed.decode().splitlines() if topic.name in line]
+    for cell in (f"{topic.name}/1/42", "missing_patient", "PID-3", "send PID-3", "normalize", "2023-11-14", "waiting"):
+        assert cell in line
+    assert b"SECRETNAME" not in listed
+    assert b"patient-key" not in listed
+    assert dead_letters.command(_args("show", one.offset)) == 0
+    assert b"SECRETNAME" not in capfdbinary.readouterr().out
+    assert dead_letters.command(_args("show", one.offset, payload=True)) == 0
+    assert SECRET in capfdbinary.readouterr().out
+    assert dead_letters.command(_args("retry", one.offset)) == 0
+    (again,) = _read(bus_settings, topic.name)
+    assert (again.key, again.value) == (b"patient-key", SECRET)
+    assert dict(again.headers) == {"traceparent": b"00-aa", "ws-retries": b"2"}
+    (marked,) = [x for x in DeadLetters(bus_settings).all() if x.offset == one.offset]
+    assert marked.retried
+    assert dead_letters.command(_args("show", one.offset + 1000)) == 1
+
+
+def _read(settings: Settings, topic: str) -> list:  # type: ignore[type-arg]
+    ends = {TopicPartition(*slot): end for slot, end in end_offsets(settings, [topic]).items()}
+    consumer = KafkaConsumer(**kafka_python(settings), enable_auto_commit=False)
+    found = []
+    consumer.assign(list(ends))
+    consumer.seek_to_beginning()
+    while any(consumer.position(tp) < end for tp, end in ends.items()):
+        for records in consumer.poll(timeout_ms=500).values():
+            found += records
+    consumer.close()
+    return found
