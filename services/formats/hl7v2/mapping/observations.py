@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from services.domain.codes import BY_LOINC
 from services.domain.events import AnyFact, Code, Observation, Original, Rank, Version
 from services.domain.reasons import FilterReason
 from services.formats.hl7v2.er7 import NULL, Segment
@@ -194,6 +195,8 @@ class Results:
                 ctx.drop(quantity, f"{where}-6" if quantity is not FilterReason.IMPLAUSIBLE_VALUE else f"{where}-5")
                 return
             number, unit_now = quantity.value, quantity.unit
+        elif number is not None and code.code in BY_LOINC:
+            code = sent  # an alias to a measured quantity holds for numbers alone: UrineOutput 'Yes' is no volume
         decoded = ctx.message.decoded
         reference = decoded(obx[7]) if size > 7 and obx[7] and obx[7] != NULL else ""
         flag = ctx.message.value(obx, 8) if size > 8 and obx[8] else ""

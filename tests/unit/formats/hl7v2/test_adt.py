@@ -51,7 +51,7 @@ def test_an_admission_opens_the_visit_in_its_bed() -> None:
     )
     assert found.start == found.unit_since == datetime(2026, 5, 1, 8, tzinfo=UTC)
     assert found.number is not UNSET
-    assert found.number.value == "V77"  # type: ignore[union-attr]
+    assert found.number.value == "V77"
 
 
 def test_a_transfer_says_when_the_unit_was_entered() -> None:

@@ -22,7 +22,7 @@ PIECE = st.one_of(TEXT, TEXT, ESCAPED)
 
 def _tree(delimiters: str, pieces: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     """Fields of repetitions of components of subcomponents, with these delimiters."""
-    component, repetition, _, subcomponent = delimiters
+    component, repetition, subcomponent = delimiters[0], delimiters[1], delimiters[3]
     subs = st.lists(pieces, min_size=1, max_size=3).map(subcomponent.join)
     comps = st.lists(subs, min_size=1, max_size=5).map(component.join)
     return st.lists(comps, min_size=1, max_size=3).map(repetition.join)
@@ -34,7 +34,7 @@ SEGMENTS = st.sampled_from(["PID", "PV1", "OBR", "OBX", "NTE", "AL1", "DG1", "OR
 @st.composite
 def generated(draw: st.DrawFn) -> str:
     """A message with any delimiters; its fields are anything that ER7 can carry."""
-    field, *marks = draw(st.sampled_from(["|^~\\&", "$%*/+", "#!@\\;"]))
+    field, *marks = list(draw(st.sampled_from(["|^~\\&", "$%*/+", "#!@\\;"])))
     encoding = "".join(marks)
     pieces = PIECE if marks[2] == "\\" else TEXT.map(lambda t: "".join(c for c in t if c not in encoding + field))
     lines = [
@@ -77,7 +77,7 @@ def theirs(n: int, segment: object) -> Iterator[Leaf]:
 def raw(value: object) -> str:
     """The text that hl7apy read a base data type from; what it escapes on the way out is not of interest."""
     held = value.value  # type: ignore[attr-defined]
-    return held if isinstance(held, str) else value.to_er7()  # type: ignore[attr-defined, no-any-return]
+    return held if isinstance(held, str) else value.to_er7()  # type: ignore[attr-defined]
 
 
 def comparable(text: str) -> str:

@@ -9,7 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.events import Document, Observation, Rank, encode_event
-from tests.unit.formats.hl7v2.samples import PID, SITE, event, facts, message, msh, oru, reading, reasons, segment, withdrawn
+from tests.unit.formats.hl7v2.samples import (
+    PID,
+    SITE,
+    event,
+    facts,
+    message,
+    msh,
+    oru,
+    reading,
+    reasons,
+    segment,
+    withdrawn,
+)
 
 
 def obx(kind: str, value: str, code: str = "8867-4^Heart rate^LN", unit: str = "/min", **fields: str) -> str:
@@ -113,7 +125,7 @@ def test_time_is_the_results_own_else_the_orders_else_the_reports() -> None:
 def test_flags_range_and_visit_are_kept() -> None:
     found = one(obx("NM", "130", _7="50 - 90", _8="HH~A"))
     assert (found.interpretation, found.reference_range) == ("HH", "50 - 90")
-    assert found.encounter == [f for f in event(oru(obx("NM", "1"))).facts if hasattr(f, "status")][0].id
+    assert found.encounter == next(f for f in event(oru(obx("NM", "1"))).facts if hasattr(f, "status")).id
 
 
 @pytest.mark.parametrize(

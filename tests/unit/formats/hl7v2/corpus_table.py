@@ -1,0 +1,57 @@
+"""The table of docs/corpora-hl7.md: `python -m tests.unit.formats.hl7v2.corpus_table` writes it anew."""
+
+import os
+from pathlib import Path
+
+from services.formats.hl7v2.files import split_messages
+from services.formats.hl7v2.tally import markdown, segments, tally
+from tests.support import ROOT
+from tests.unit.formats.hl7v2.samples import RECEIVED_MS, SITE
+
+DOCUMENT = ROOT / "docs" / "corpora-hl7.md"
+
+HEAD = """# HL7 v2 corpora: what becomes of every message
+
+Written by `python -m tests.unit.formats.hl7v2.corpus_table` from the messages of the shared corpora (they are not part
+of this project); a test holds this page to the code. Each message ends as events, filtered with a named reason, or
+rejected with one; *parts filtered* are segments or values of an otherwise accepted message, by reason. Reasons are
+those of `services/domain/reasons.py`.
+
+What the reasons mean here:
+
+- `unsupported_message_type`: BAR and DFT (billing), SIU (schedules), REF (referrals), ADT^A29 (delete a person): they
+  say nothing of a patient's state that the record holds.
+- `account_not_patient`: A41, A45: accounts or visits are merged or moved, the patient stays who they were.
+- `unsupported_value_type`: an RP (pointer) or HD (identifier) in OBX-5, and payloads that are not in the encoding they
+  name.
+- `no_value`: an empty OBX-5 (SimHospital's respiratory rate, an ED without data), a note without text.
+- `no_clinical_content`: MDM notifications (T01, T05, T09) announce a document that comes with another message.
+- `incompatible_unit`: haemoglobin in `g/l-1`, which is gram times litre. `implausible_value`: haemoglobin of 12.5 g/mL.
+
+An NM that holds `<15` (73 of SimHospital's 76 values that are not numbers) is read as its sender means it: comparator
+`<`, value 15. An OBX without a value type is read as text, or as a number where it has a unit.
+"""
+
+
+def corpora(base: Path) -> dict[str, list[bytes]]:
+    """Messages by corpus."""
+    return {
+        "simhospital": split_messages((base / "simhospital" / "messages.out").read_bytes()),
+        "hl7v2": [
+            message for path in sorted((base / "hl7v2").glob("*.hl7")) for message in split_messages(path.read_bytes())
+        ],
+    }
+
+
+def page(base: Path) -> str:
+    """The whole page."""
+    text = HEAD
+    for name, messages in corpora(base).items():
+        lines = tally(messages, SITE, RECEIVED_MS)
+        text += f"\n## {name}: {len(messages)} messages\n\n{markdown(lines)}\n"
+        text += f"Segments that are not read, with the number of messages: {segments(lines)}.\n"
+    return text
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(page(Path(os.environ.get("WARDSTREAM_SHARED", ROOT.parent / "shared")) / "corpus"))

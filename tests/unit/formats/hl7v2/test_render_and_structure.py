@@ -1,0 +1,120 @@
+"""What we send is what we would read, and what hl7apy finds in order."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.domain.events import Document, Encounter, Observation
+from services.domain.prediction import Outcome, Prediction, Risk, Status
+from services.domain.reasons import Rejected, RejectReason
+from services.domain.site import Site
+from services.formats.hl7v2 import read, structure
+from services.formats.hl7v2.render import Envelope, Person, Result, Visit, adt, mdm_t02, oru_r01, risk_oru
+from tests.unit.formats.hl7v2.samples import PID, RECEIVED_MS, SITE, facts, message, msh, reading
+
+SENT = datetime(2026, 5, 1, 12, tzinfo=UTC)
+ENVELOPE = Envelope(control_id="1", sent=SENT, sending_facility="HOSP", processing_id="T")
+PERSON = Person(number="7", authority="HOSP", family="O^N|eill", birth_date="1960-02-03", sex="F")
+VISIT = Visit(unit="ICU", room="1", bed="A", facility="HOSP", number="V1", start=SENT)
+
+
+def sent() -> dict[str, bytes]:
+    numbers = [Result(code="8867-4", display="Heart rate", value=80.5, unit="/min", time=SENT) for _ in range(3)]
+    bounded = Result(code="33914-3", display="eGFR", value=15, unit="mL/min", comparator="<")
+    word = Result(code="AVPU", display="AVPU", value="Alert ~ & oriented", system="L")
+    gone = Visit(unit="ICU", end=SENT, disposition="20")
+    return {
+        "A01": adt("A01", ENVELOPE, PERSON, VISIT),
+        "A02": adt("A02", ENVELOPE, PERSON, VISIT, occurred=SENT),
+        "A03": adt("A03", ENVELOPE, PERSON, gone),
+        "A08": adt("A08", ENVELOPE, PERSON, VISIT),
+        "R01": oru_r01(
+            ENVELOPE, PERSON, [*numbers, bounded, word], filler="F1", panel=("1", "x", "L"), observed=SENT, visit=VISIT
+        ),
+        "T02": mdm_t02(ENVELOPE, PERSON, VISIT, document="D1", kind="PR", written=SENT, text="one\n\n|two|"),
+        "risk": risk_oru(ENVELOPE, PERSON, prediction()),
+    }
+
+
+def prediction() -> Prediction:
+    return Prediction(
+        prediction_id="abc",
+        patient="key",
+        record_version="v",
+        as_of=SENT,
+        model="risk_fusion",
+        model_version="3",
+        risks=[
+            Risk(outcome=Outcome.SEPSIS_6H, probability=0.1234, alert=True),
+            Risk(outcome=Outcome.MORTALITY, status=Status.INDETERMINATE, reason="too_little_data"),
+            Risk(outcome=Outcome.DETERIORATION, status=Status.FALLBACK, score=7, reason="NEWS2", alert=True),
+        ],
+    )
+
+
+@pytest.mark.parametrize("name", list(sent()))
+def test_what_we_send_holds_to_its_structure(name: str) -> None:
+    assert structure.check(sent()[name], SITE) is None
+
+
+def test_what_we_send_is_read_as_it_was_meant() -> None:
+    messages = sent()
+    values = [(o.value, o.comparator) for o in facts(messages["R01"], Observation)]
+    assert values == [(80.5, ""), (80.5, ""), (80.5, ""), (15.0, "<"), ("Alert ~ & oriented", "")]
+    (note,) = facts(messages["T02"], Document)
+    assert (note.text, note.title) == ("one\n\n|two|", "Progress note")
+    (end,) = facts(messages["A03"], Encounter)
+    assert (end.status, end.disposition, end.end) == ("finished", "expired", SENT)
+    assert len({reading(raw).events[0].patient for raw in messages.values()}) == 1
+
+
+def test_a_risk_tells_the_hospital_its_value_and_what_was_not_judged_is_no_number() -> None:
+    sepsis, mortality, fallback = facts(sent()["risk"], Observation)
+    assert (sepsis.value, sepsis.unit, sepsis.interpretation) == (12.34, "%", "H")
+    assert mortality.value == "indeterminate: too_little_data"
+    assert mortality.version.rank.numerator == 5  # OBX-11 X: cannot be obtained
+    assert fallback.value == 7.0
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zs", "Zl", "Zp"]), max_size=40))
+@settings(max_examples=50)
+def test_any_text_survives_the_way_out_and_in(text: str) -> None:
+    raw = mdm_t02(ENVELOPE, PERSON, VISIT, document="D1", kind="PR", written=SENT, text=f"<{text}>")
+    (note,) = facts(raw, Document)
+    assert note.text == f"<{text}>"
+
+
+def test_values_and_placeholders_must_match() -> None:
+    from services.formats.hl7v2.skeleton import fill
+
+    rows = [("MSH", ((3, "{}"), (9, "ACK")))]
+    with pytest.raises(ValueError, match="more values"):
+        fill("ACK", rows, ["a", "b"])
+    with pytest.raises(ValueError, match="fewer values"):
+        fill("ACK", rows, [])
+
+
+@pytest.mark.parametrize(
+    ("segments", "where"),
+    [
+        ((msh("ADT^A01^ADT_A01"), "EVN||20260501", "PID|1||7^^^H^MR", "PV1|1|I"), "PID-5"),
+        ((msh("ADT^A01^ADT_A01"), "EVN||20260501", PID), "PV1"),
+        ((msh("ADT^A01^ADT_A99"), "EVN||20260501", PID), "MSH-9"),
+        ((msh("ADT^A01^ADT_A01", version="9.9"), PID), "MSH-12"),
+    ],
+)
+def test_a_departure_from_the_structure_is_explained_without_its_content(segments: tuple[str, ...], where: str) -> None:
+    strict = Site(secret=SITE.secret, check_structure=True)
+    found = read(message(*segments), strict, RECEIVED_MS)
+    assert isinstance(found, Rejected)
+    assert (found.reason, found.where) == (RejectReason.MALFORMED, where)
+    assert "DOE" not in found.hint
+    assert not isinstance(read(message(*segments), SITE, RECEIVED_MS), Rejected)
+
+
+def test_a_structure_that_fits_is_read_as_ever() -> None:
+    strict = Site(secret=SITE.secret, check_structure=True)
+    raw = sent()["R01"]
+    assert read(raw, strict, RECEIVED_MS) == read(raw, SITE, RECEIVED_MS)
