@@ -1,6 +1,6 @@
 """FHIR R4 over HTTP (R4 section 3.1), as much of it as a feed needs: create, update, transaction and batch, ndjson.
 
-    POST /fhir                       a Bundle; or ndjson, by its content type
+    POST /fhir                       a Bundle (or one resource); or ndjson, by its content type
     POST /fhir/{Type}                one resource
     PUT  /fhir/{Type}/{id}           one resource, its id the URL's
     POST /fhir/$import               ndjson, whatever its content type (Bulk Data: a resource a line)
@@ -14,15 +14,12 @@ to `dead.letters` with its bytes before the 4xx, so that nothing that reached us
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from aiohttp import web
-from aiohttp.client_exceptions import ClientError
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.web_request import BaseRequest
 
 from services import __version__
 from services.bus import metrics
@@ -30,6 +27,7 @@ from services.bus.messages import Message, dead_letter
 from services.bus.topics import FHIR_RAW
 from services.domain.reasons import Rejected, RejectReason
 from services.domain.site import Site
+from services.edge.fhir_body import JSON_TYPE, Limits, Refused, chunks, content_type, read_json, too_large
 from services.edge.publisher import Publisher, PublishFailed, TooLarge
 from services.formats.fhir import bulk, outcome
 from services.formats.fhir.access import obj, text
@@ -43,30 +41,7 @@ log = logging.getLogger(__name__)
 FORMAT = "fhir"
 STEP = "edge"
 NOT_ON_A_TOPIC = -1
-JSON_TYPE = "application/fhir+json"
-JSON_TYPES = frozenset({JSON_TYPE, "application/json", "text/json", "application/octet-stream", ""})
 _AWAY = "the broker has not acknowledged: nothing of what is not listed as kept is; send it again"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one request, and all at once, may take."""
-
-    max_bytes: int = FHIR_RAW.max_bytes - 4096  # of one message, unpacked: what its topic takes, less the headers
-    max_stream_bytes: int = 4 << 30  # of one ndjson body, unpacked
-    max_requests: int = 32  # read at once; others wait
-    max_lines_in_flight: int = 256  # of one ndjson body
-    max_issues: int = 1000  # listed in one answer
-    read_timeout: float = 60.0  # longest wait for the next bytes of a body, seconds
-    retry_after: int = 5  # seconds
-
-
-class Refused(Exception):
-    """The request is answered with a 4xx or 5xx: the HTTP status and the issue. Holds nothing of the body."""
-
-    def __init__(self, status: int, issue: Issue) -> None:
-        super().__init__(issue.reason)
-        self.status, self.issue = status, issue
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +65,7 @@ class FhirEndpoint:
         self._publisher, self._site, self._clock = publisher, site, clock
         self._limits = limits or Limits()
         self._turns = asyncio.Semaphore(self._limits.max_requests)
+        self._streams = asyncio.Semaphore(self._limits.max_streams)
 
     def add_to(self, app: web.Application, prefix: str = "/fhir") -> None:
         """Add the routes below `prefix`."""
@@ -100,14 +76,14 @@ class FhirEndpoint:
         route("POST", prefix + "/{operation:\\$[A-Za-z-]+}", self._answered(self._operation))
         route("POST", prefix + "/{type:[A-Z][A-Za-z]*}", self._answered(self._create))
         route("PUT", prefix + "/{type:[A-Z][A-Za-z]*}/{id}", self._answered(self._update))
-        route("*", prefix + "/{rest:.*}", self._answered(self._not_offered))
+        for rest in (prefix, prefix + "/{rest:.*}"):
+            route("*", rest, self._answered(self._not_offered))
 
     def _answered(self, handler: Callable[[web.Request], Any]) -> Callable[[web.Request], Any]:
         async def answered(request: web.Request) -> web.Response:
             begun = time.perf_counter()
             try:
-                async with self._turns:
-                    response: web.Response = await handler(request)
+                response: web.Response = await handler(request)
             except Refused as refused:
                 response = self._outcome(refused.status, [refused.issue])
             metrics.ACK_SECONDS.labels(FORMAT).observe(time.perf_counter() - begun)
@@ -125,20 +101,26 @@ class FhirEndpoint:
         raise Refused(status, Issue("error", "not-supported", "not_supported", "", hint))
 
     async def _post(self, request: web.Request) -> web.Response:
-        if _content_type(request) in bulk.CONTENT_TYPES:
+        if content_type(request) in bulk.CONTENT_TYPES:
             return await self._import(request)
-        raw = await self._body(request)
-        kept = await self._keep(raw, "Bundle")
+        async with self._turns:
+            raw = await read_json(request, self._limits)
+            kept = await self._keep(raw)
+        if kept.reading.type != "Bundle":
+            return self._outcome(201, _aside(kept.reading))
         return _json(200, self._bundle_answer(orjson.loads(raw.removeprefix(b"\xef\xbb\xbf")), kept))
 
     async def _create(self, request: web.Request) -> web.Response:
-        if _content_type(request) in bulk.CONTENT_TYPES:
+        if content_type(request) in bulk.CONTENT_TYPES:
             return await self._import(request)
-        kept = await self._keep(await self._body(request), request.match_info["type"])
+        async with self._turns:
+            kept = await self._keep(await read_json(request, self._limits), request.match_info["type"])
         return self._outcome(201, _aside(kept.reading))
 
     async def _update(self, request: web.Request) -> web.Response:
-        kept = await self._keep(await self._body(request), request.match_info["type"], request.match_info["id"])
+        named = request.match_info
+        async with self._turns:
+            kept = await self._keep(await read_json(request, self._limits), named["type"], named["id"])
         return self._outcome(200, _aside(kept.reading))
 
     async def _operation(self, request: web.Request) -> web.Response:
@@ -157,14 +139,14 @@ class FhirEndpoint:
             raise Refused(_STATUS.get(found.reason, 422), outcome.rejected(found))
         key, reading, own_id = found
         if kind and reading.type != kind:
-            hint = f"the body must be a {kind}" + (": other resources go to [base]/Type" if kind == "Bundle" else "")
+            hint = f"the body must be a {kind}, as the URL says"
             raise Refused(400, Issue("error", "invalid", "wrong_type", "resourceType", hint))
         if logical_id is not None and own_id != logical_id:
             raise Refused(400, Issue("error", "invalid", "wrong_id", "id", "the body's id must be the URL's"))
         try:
             await self._publisher.publish(FHIR_RAW, key, raw, {})
         except TooLarge:
-            raise self._too_large() from None
+            raise too_large(self._limits) from None
         except PublishFailed:
             raise Refused(503, Issue("error", "transient", "unavailable", "", _AWAY)) from None
         return Kept(reading)
@@ -201,17 +183,21 @@ class FhirEndpoint:
 
     async def _import(self, request: web.Request) -> web.Response:
         """ndjson: a message a line, in order, published as they come in. The answer lists what was not taken."""
+        async with self._streams:
+            return await self._import_lines(request)
+
+    async def _import_lines(self, request: web.Request) -> web.Response:
         tally = _Tally(self._limits.max_issues)
         cutter = bulk.Lines(self._limits.max_bytes)
         under_way: set[asyncio.Task[None]] = set()
         try:
-            async for chunk in self._chunks(request, self._limits.max_stream_bytes):
+            async for chunk in chunks(request, self._limits, self._limits.max_stream_bytes):
                 for number, line in cutter.feed(chunk):
                     await self._line(number, line, tally, under_way)
             for number, line in cutter.end():
                 await self._line(number, line, tally, under_way)
         except bulk.TooLong as error:
-            raise self._too_large(f"line {error.number}") from None
+            raise too_large(self._limits, f"line {error.number}") from None
         finally:
             if under_way:
                 await asyncio.wait(under_way)
@@ -236,48 +222,6 @@ class FhirEndpoint:
             tally.refused(number, refused)
         else:
             tally.kept(number, kept.reading)
-
-    async def _body(self, request: web.Request) -> bytes:
-        """The whole body, unpacked, within the cap."""
-        if _content_type(request) not in JSON_TYPES:
-            raise Refused(415, Issue("error", "not-supported", "not_supported", "Content-Type", f"send {JSON_TYPE}"))
-        charset = (request.charset or "utf-8").lower().replace("_", "-")
-        if charset not in ("utf-8", "utf8", "us-ascii"):
-            raise Refused(415, Issue("error", "not-supported", "unknown_charset", "Content-Type", "FHIR JSON is UTF-8"))
-        body = bytearray()
-        async for chunk in self._chunks(request, self._limits.max_bytes):
-            body += chunk
-        return bytes(body)
-
-    async def _chunks(self, request: web.Request, cap: int) -> AsyncIterator[bytes]:
-        """The body as it comes in, unpacked; aiohttp's complaints, which may quote it, become our own."""
-        if request.headers.get("Content-Encoding", "identity").lower() not in ("identity", "gzip", "deflate"):
-            raise Refused(
-                415, Issue("error", "not-supported", "not_supported", "Content-Encoding", "gzip, deflate or none")
-            )
-        size = request.content_length or 0
-        if size > cap:
-            raise self._too_large()
-        size = 0
-        try:
-            while True:
-                async with asyncio.timeout(self._limits.read_timeout):
-                    chunk = await request.content.readany()
-                if not chunk:
-                    return
-                size += len(chunk)
-                if size > cap:
-                    raise self._too_large()
-                yield chunk
-        except TimeoutError:
-            raise Refused(408, Issue("error", "timeout", "timeout", "", "the body stopped coming")) from None
-        except (web.RequestPayloadError, HttpProcessingError, ClientError, ValueError):
-            hint = "the body is not what Content-Encoding and Transfer-Encoding say"
-            raise Refused(400, Issue("error", "structure", "undecodable_body", "", hint)) from None
-
-    def _too_large(self, where: str = "") -> Refused:
-        hint = f"at most {self._limits.max_bytes} bytes a message, unpacked: split the Bundle, or send ndjson"
-        return Refused(413, Issue("error", "too-long", RejectReason.TOO_LARGE.value, where, hint))
 
     def _outcome(self, status: int, issues: list[Issue]) -> web.Response:
         listed = issues[: self._limits.max_issues]
@@ -344,10 +288,6 @@ class _Tally:
 
 def _aside(reading: Reading) -> list[Issue]:
     return [outcome.set_aside(part) for part in reading.filtered]
-
-
-def _content_type(request: BaseRequest) -> str:
-    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
 def _json(status: int, document: dict[str, Any], headers: dict[str, str] | None = None) -> web.Response:

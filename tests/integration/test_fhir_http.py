@@ -59,6 +59,11 @@ async def test_a_resource_is_on_the_topic_as_sent_under_its_patients_key_before_
     assert (kept.key, kept.value) == (key(), body)
 
 
+async def test_a_lone_resource_at_the_root_is_taken_too(http, publisher):
+    assert (await http.post("/fhir", json=observation())).status == 201
+    assert [m.key for m in publisher.on(FHIR_RAW)] == [key()]
+
+
 async def test_an_update_is_200_and_its_id_must_be_the_urls(http, publisher):
     assert (await http.put("/fhir/Observation/o1", json=observation(id="o1"))).status == 200
     for wrong in (observation(id="o2"), observation()):
@@ -97,7 +102,6 @@ async def test_what_is_set_aside_is_told(http):
         ("", b"{" + SECRET.encode(), 400, "not_json", None),
         ("", b"", 400, "empty", ""),
         ("", b'{"resourceType":"Bundle"}', 400, "malformed", "Bundle.type"),
-        ("", orjson.dumps(observation(id=SECRET)), 400, "wrong_type", "resourceType"),
         ("/Patient", orjson.dumps(observation()), 400, "wrong_type", "resourceType"),
         ("/Patient", orjson.dumps({"resourceType": "Patient", "name": [{"family": SECRET}]}), 422,
          "missing_patient", "identifier"),
