@@ -92,10 +92,7 @@ class Chart:
         """ORU^R01 with one OBR (`panel` = code^text^system) and a numeric OBX for each result, none of them twice."""
         at = stamp(at_ms)
         repeated = len({r.loinc for r in results}) < len(results)
-        rows = [
-            f"OBX|{n}|NM|{r.loinc}^{r.label}^LN|{n if repeated else ''}|{r.value!r}|{r.unit}^{r.unit}^UCUM|||||F|||{at}"
-            for n, r in enumerate(results, 1)
-        ]
+        rows = [_obx(n, r, at, str(n) if repeated else "") for n, r in enumerate(results, 1)]
         return _message(
             self._msh("ORU^R01^ORU_R01", at, control),
             self._alive,
@@ -118,7 +115,15 @@ class Chart:
 
     def age(self, years: float, at_ms: int) -> str:
         """OBX with the exact age, which a birth date to the day cannot carry (LOINC 30525-0)."""
-        return f"OBX|1|NM|30525-0^Age^LN||{years!r}|a^year^UCUM|||||F|||{stamp(at_ms)}"
+        return self.result(1, Measured("30525-0", "Age", years, "a"), at_ms)
+
+    def result(self, number: int, result: Measured, at_ms: int) -> str:
+        """OBX with a number, for `adt`."""
+        return _obx(number, result, stamp(at_ms))
+
+    def procedure(self, code: str, label: str, at_ms: int, system: str = "L", number: int = 1) -> str:
+        """PR1 with what was done."""
+        return f"PR1|{number}||{code}^{text(label)}^{system}||{stamp(at_ms)}"
 
     def diagnosis(self, code: str, label: str, at_ms: int, system: str = "I10", number: int = 1) -> str:
         """DG1 with a working diagnosis."""
@@ -142,6 +147,11 @@ class Chart:
         if unit not in self._places:
             self._places[unit] = segment("PV1", self._visit(unit, {}))
         return self._places[unit]
+
+
+def _obx(number: int, result: Measured, at: str, sub_id: str = "") -> str:
+    loinc, label, value, unit = result
+    return f"OBX|{number}|NM|{loinc}^{label}^LN|{sub_id}|{value!r}|{unit}^{unit}^UCUM|||||F|||{at}"
 
 
 _STRUCTURES = {"A02": "ADT_A02", "A03": "ADT_A03"}

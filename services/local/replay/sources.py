@@ -3,12 +3,18 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from services.local.replay.cinc2012 import Cinc2012
 from services.local.replay.cinc2019 import Cinc2019
+from services.local.replay.eicu import Eicu
 from services.local.replay.files import FhirFiles, Hl7Files
+from services.local.replay.nih_cxr import NihCxr
 from services.local.replay.source import Source
 
 DATA_SETS: dict[str, Callable[[Path], Source]] = {
     "cinc2019": Cinc2019,
+    "cinc2012": Cinc2012,
+    "eicu": Eicu,
+    "nih_cxr": NihCxr,
     "hl7v2": Hl7Files,
     "fhir": FhirFiles,
 }
