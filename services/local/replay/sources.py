@@ -22,8 +22,12 @@ DATA_SETS: dict[str, Callable[[Path], Source]] = {
 
 def open_source(name: str, path: Path | None) -> Source:
     """The source called `name`. Raises ValueError when it is unknown or its path is missing."""
+    if name == "synthetic":
+        from services.local.simulate.source import Simulation
+
+        return Simulation()
     if name not in DATA_SETS:
-        raise ValueError(f"{name} is no source: {', '.join(DATA_SETS)}")
+        raise ValueError(f"{name} is no source: {', '.join(DATA_SETS)}, synthetic")
     if path is None:
         raise ValueError(f"{name} needs the path of its file or folder")
     return DATA_SETS[name](path)
