@@ -1,9 +1,7 @@
 """ORC/OBR/OBX groups: results and reports (v2.8 chapter 7)."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
-from services.domain.codes import BY_LOINC
 from services.domain.events import AnyFact, Code, Observation, Original, Rank, Version
 from services.domain.reasons import FilterReason
 from services.formats.hl7v2.er7 import NULL, Segment
@@ -101,7 +99,8 @@ class Results:
         raw = obx[5] if size > 5 else ""
         rank = self._rank(obx)
         unit_text = unit(ctx, obx[6] if size > 6 else "")
-        for repetition in self._repetitions(raw, kind):
+        mark = ctx.message.delimiters.repetition
+        for repetition in raw.split(mark) if mark and mark in raw else (raw,):
             value: Value | FilterReason = (
                 read(ctx, kind, repetition, unit_text) if repetition else FilterReason.NO_VALUE
             )
@@ -148,8 +147,7 @@ class Results:
             self.flush()
         if self._text is None:
             self._text, self._text_key = (obx, where), key
-        raw = obx[5] if len(obx) > 5 else ""
-        self._lines += [self.ctx.message.decoded(r) for r in self._repetitions(raw, "TX") if r != NULL] or [""]
+        self._lines += [self.ctx.message.decoded(r) for r in self.ctx.message.repetitions(obx, 5) if r != NULL] or [""]
 
     def _encapsulated(self, obx: Segment, code_raw: str, where: str) -> None:
         ctx = self.ctx
@@ -195,8 +193,6 @@ class Results:
                 ctx.drop(quantity, f"{where}-6" if quantity is not FilterReason.IMPLAUSIBLE_VALUE else f"{where}-5")
                 return
             number, unit_now = quantity.value, quantity.unit
-        elif number is not None and code.code in BY_LOINC:
-            code = sent  # an alias to a measured quantity holds for numbers alone: UrineOutput 'Yes' is no volume
         decoded = ctx.message.decoded
         reference = decoded(obx[7]) if size > 7 and obx[7] and obx[7] != NULL else ""
         flag = ctx.message.value(obx, 8) if size > 8 and obx[8] else ""
@@ -246,13 +242,9 @@ class Results:
     def _rank(self, obx: Segment) -> int:
         state = obx[11] if len(obx) > 11 else ""
         found = status.OBX_11.get(state)
+        if found is None and state:
+            found = status.OBX_11.get(self.ctx.message.value(obx, 11).upper())
         return self.group.rank if found is None else found
-
-    def _repetitions(self, raw: str, kind: str) -> Sequence[str]:
-        mark = self.ctx.message.delimiters.repetition
-        if not mark or mark not in raw:
-            return (raw,)
-        return raw.split(mark)
 
     def _number(self, segment: Segment, *fields: int) -> str:
         for field in fields:

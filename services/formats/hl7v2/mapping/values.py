@@ -30,12 +30,15 @@ LONG = frozenset({"TX", "FT"})
 MOMENTS = frozenset({"DT", "DTM", "TS", "TM"})
 
 
+_LARGEST = 1e308
+
+
 def number(text: str) -> float | None:
     """A finite number, or None."""
     if not NUMBER.match(text):
         return None
     value = float(text)
-    return value if -1e308 < value < 1e308 else None
+    return value if -_LARGEST < value < _LARGEST else None
 
 
 def numeric(text: str) -> Value | FilterReason:
@@ -94,6 +97,10 @@ def moment(ctx: Context, kind: str, raw: str) -> Value | FilterReason:
 
 def read(ctx: Context, kind: str, raw: str, unit: str) -> Value | FilterReason:
     """One repetition of an OBX-5 that is not long text or a document."""
+    if kind == "NM":
+        value = number(raw)
+        if value is not None:
+            return Value(value)
     if raw == NULL:
         return NOTHING
     if kind == "NM":
