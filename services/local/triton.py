@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -27,6 +28,7 @@ START_TIMEOUT_S = 60.0  # 2 s is usual; a busy 2-core machine loading several mo
 STOP_TIMEOUT_S = 8.0  # SIGTERM drains requests in flight (exit time-out 5 s), then SIGKILL
 PROBE_TIMEOUT_S = 10.0
 POLL_S = 0.05
+SUPERVISE_S = 3.0
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -66,6 +68,9 @@ class LocalTriton:
         self._venv = venv or Path(os.environ.get("WARDSTREAM_TRITON_VENV") or ROOT / ".venv-triton")
         self._process: subprocess.Popen[bytes] | None = None
         self._endpoint: Endpoint | None = None
+        self._ports: list[int] | None = None
+        self._ending = threading.Event()
+        self._supervisor: threading.Thread | None = None
         self.models: list[str] = []
 
     def __enter__(self) -> Self:
@@ -100,7 +105,7 @@ class LocalTriton:
         self.models = triton_repository.prepare(self._repository, self._folder / "repository")
         if not self.models:
             raise TritonError(f"no complete model in {self._repository}: train or export one first")
-        ports = ports or _free_ports(3)
+        ports = self._ports = ports or _free_ports(3)
         install = _Installation(self._venv)
         install.prepare(self._folder)
         command = install.command(self._folder, ports, shm_prefix(self._folder))
@@ -118,12 +123,13 @@ class LocalTriton:
         try:
             self._wait(time.monotonic() + timeout_s)
         except BaseException:
-            self.kill()
+            self._kill()
             raise
         return self._endpoint
 
     def stop(self) -> None:
         """Stop the server and its model processes, and remove their shared memory. Safe to call twice."""
+        self._end_supervision()
         if self._process is not None:
             _terminate(self._process.pid, self._process)
             self._process = None
@@ -132,6 +138,10 @@ class LocalTriton:
 
     def kill(self) -> None:
         """As `stop`, at once: for tests, and for a server that is broken already (it would not end by itself)."""
+        self._end_supervision()
+        self._kill()
+
+    def _kill(self) -> None:
         if self._process is not None:
             _terminate(self._process.pid, self._process, grace_s=0.0)
             self._process = None
@@ -140,9 +150,8 @@ class LocalTriton:
 
     def restart(self) -> Endpoint:
         """Kill and start again on the same ports, so that clients find it where it was."""
-        old = self._endpoint
-        self.kill()
-        return self.start(ports=[old.grpc_port, old.http_port, old.metrics_port] if old else None)
+        self._kill()
+        return self.start(ports=self._ports)
 
     @property
     def running(self) -> bool:
@@ -159,6 +168,24 @@ class LocalTriton:
             return False
         self.restart()
         return True
+
+    def supervise(self, every_s: float = SUPERVISE_S) -> None:
+        """From now on, in a thread: heal what does not answer, until `stop` or `kill`."""
+
+        def watch() -> None:
+            while not self._ending.wait(every_s):
+                with suppress(TritonError):
+                    self.heal()
+
+        self._ending.clear()
+        self._supervisor = threading.Thread(target=watch, name="triton-supervisor", daemon=True)
+        self._supervisor.start()
+
+    def _end_supervision(self) -> None:
+        self._ending.set()
+        if self._supervisor is not None and self._supervisor is not threading.current_thread():
+            self._supervisor.join()
+            self._supervisor = None
 
     def _answers(self, model: str, timeout_s: float) -> bool:
         if self._endpoint is None:

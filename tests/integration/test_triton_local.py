@@ -63,7 +63,6 @@ def test_a_killed_model_process_is_seen_though_the_server_says_ready_and_healing
         url = server.url
         [stub] = [p for p in children(server.endpoint.pid) if "stub" in p.name()]
         stub.kill()
-        psutil.wait_procs([stub], timeout=5)
         with grpc_client.InferenceServerClient(url) as client:
             assert client.is_server_ready()
             assert client.is_model_ready("logistic")
@@ -88,6 +87,19 @@ def test_a_killed_server_is_unavailable_and_the_next_start_clears_what_it_left(t
     second.start()
     assert isinstance(asyncio.run(ask(second.url)), np.ndarray)
     second.kill()
+
+
+def test_a_supervised_server_comes_back_by_itself_at_the_same_address(tmp_path: Path):
+    write_logistic(tmp_path / "models")
+    server = LocalTriton(tmp_path / "run", tmp_path / "models")
+    url = server.start().url
+    server.supervise(every_s=0.1)
+    os.kill(server.endpoint.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while not isinstance(asyncio.run(ask(url, 1.0)), np.ndarray):
+        assert time.monotonic() < deadline
+    server.kill()
+    assert running_endpoint(tmp_path / "run") is None
 
 
 def test_one_process_stops_what_another_left_running(tmp_path: Path):
