@@ -202,10 +202,19 @@ class LocalTriton:
                 raise TritonError(f"tritonserver ended while starting:\n{self._log_tail()}")
             if self._live() and self._answers(waiting[0], PROBE_TIMEOUT_S):
                 waiting.pop(0)
+            elif reason := self._refusal(waiting[0]):
+                raise TritonError(f"model {waiting[0]} cannot be loaded: {reason}")
             elif time.monotonic() > deadline:
                 raise TritonError(f"model {waiting[0]} does not answer:\n{self._log_tail()}")
             else:
                 time.sleep(POLL_S)
+
+    def _refusal(self, model: str) -> str:
+        """Why the server gave up loading the model; empty while it has not."""
+        with suppress(grpc_client.InferenceServerException), _client(self.endpoint.url) as client:
+            index = client.get_model_repository_index(client_timeout=PROBE_TIMEOUT_S)
+            return next((one.reason for one in index.models if one.name == model and one.state == "UNAVAILABLE"), "")
+        return ""
 
     def _live(self) -> bool:
         with socket.socket() as attempt:
