@@ -81,7 +81,7 @@ def _lines(reading: Reading | Rejected, where: dict[str, Any], counts: dict[str,
         parts = [FilteredPart(part.reason, part.where) for part in reading.filtered]
         for event in reading.events:
             counts["events"] += 1
-            yield encode_event(msgspec.structs.replace(event, filtered=[*event.filtered, *parts])).decode()
+            yield encode_event(msgspec.structs.replace(event, filtered=parts)).decode()
             parts = []
 
 

@@ -44,9 +44,9 @@ class Normalize:
         origin = f"{message.topic}/{message.partition}/{message.offset}".encode()
         headers = {**carried(message), ORIGIN: origin}
         parts = [FilteredPart(part.reason, part.where) for part in reading.filtered]
-        for event in reading.events:
-            if parts:  # the first event tells what was set aside of the message
-                event, parts = msgspec.structs.replace(event, filtered=[*event.filtered, *parts]), []
+        for event in reading.events:  # the first event tells what was set aside of the whole message
+            event = msgspec.structs.replace(event, filtered=parts)
+            parts = []
             yield Output(CLINICAL_EVENTS, event.patient, encode_event(event), headers)
 
 
