@@ -38,6 +38,7 @@ class Stack:
 def stack(folder: Path, brokers: int = 1) -> Iterator[Stack]:
     """Start both in `folder`, make the topics, and stop both at the end, whatever happens."""
     with LocalKafka(folder / "kafka", brokers) as kafka, LocalTriton(folder / "triton", MODEL_REPOSITORY) as triton:
+        triton.supervise()
         yield _with_topics(kafka, triton.url)
 
 

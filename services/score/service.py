@@ -3,14 +3,12 @@
 from services.bus.health import Health
 from services.bus.run import run_step
 from services.bus.settings import BadSetting, Settings
+from services.bus.topics import consumer_group
 from services.inference.watch import Watch
 from services.score.deploy import challenger, champion, scorer
 from services.score.fallback import FallbackStep
 from services.score.progress import KafkaProgress
 from services.score.step import ScoreStep
-
-SCORE_GROUP = "wardstream-score"
-"""The scoring step's consumer group, as the engine names it."""
 
 
 def run(settings: Settings) -> None:
@@ -36,5 +34,5 @@ def run_fallback(settings: Settings) -> None:
     """
     health = Health(settings.stall_after)
     models = scorer(champion(settings), settings)
-    step = FallbackStep(KafkaProgress(settings, SCORE_GROUP), models.away, on_wait=health.paused)
+    step = FallbackStep(KafkaProgress(settings, consumer_group("score")), models.away, on_wait=health.paused)
     run_step(step, settings, health)
