@@ -152,7 +152,7 @@ def _without_unit(loinc: str, value: float) -> Quantity | FilterReason:
     if not math.isfinite(value):
         return FilterReason.NOT_A_NUMBER
     for unit in variable.assumed if variable else ():
-        conversion = _conversion(loinc, unit)
+        conversion = _cache.get((loinc, unit)) or _remember(loinc, unit)
         if isinstance(conversion, _Conversion):
             converted = value + 0.0 if conversion.exact else round(value * conversion.factor + conversion.offset, 10)
             if conversion.low <= converted <= conversion.high:

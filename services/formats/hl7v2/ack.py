@@ -23,8 +23,8 @@ class Outcome(StrEnum):
     """What became of a message at the edge."""
 
     ACCEPTED = "accepted"  # kept: the broker has acknowledged it
-    ERROR = "error"  # its content is wrong: sending it again will not help
-    REJECTED = "rejected"  # not taken, for its type or because we cannot store it now: the sender keeps it
+    ERROR = "error"  # it could not be kept: the sender may send it again
+    REJECTED = "rejected"  # it is not taken as it is
 
 
 _ACCEPT = {Outcome.ACCEPTED: "CA", Outcome.ERROR: "CE", Outcome.REJECTED: "CR"}
@@ -33,6 +33,7 @@ _APPLICATION = {Outcome.ACCEPTED: "AA", Outcome.ERROR: "AE", Outcome.REJECTED: "
 _CONDITIONS = {  # RejectReason -> HL7 table 0357
     RejectReason.MISSING_MESSAGE_TYPE: ("200", "Unsupported message type"),
     RejectReason.MISSING_CONTROL_ID: ("101", "Required field missing"),
+    RejectReason.CONTROL_ID_REUSED: ("205", "Duplicate key identifier"),
     RejectReason.MISSING_PATIENT: ("101", "Required field missing"),
     RejectReason.MISSING_MERGE_PATIENT: ("101", "Required field missing"),
     RejectReason.BAD_TIMESTAMP: ("102", "Data type error"),
@@ -45,7 +46,6 @@ _CONDITIONS = {  # RejectReason -> HL7 table 0357
     RejectReason.TOO_LARGE: ("207", "Application internal error"),
 }
 _INTERNAL = ("207", "Application internal error")
-_DUPLICATE = ("205", "Duplicate key identifier")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +66,13 @@ def fault(rejected: Rejected) -> Fault:
 UNAVAILABLE = Fault("unavailable", hint="the message could not be stored; send it again")
 """The broker has not acknowledged in time."""
 
-CONTROL_ID_REUSED = Fault("control_id_reused", "MSH-10", "the same control id came with other bytes", _DUPLICATE)
-"""An earlier message had this MSH-10 and other content."""
-
-
-_REFUSED = frozenset(
-    {RejectReason.EMPTY, RejectReason.NOT_HL7, RejectReason.MISSING_MESSAGE_TYPE, RejectReason.TOO_LARGE}
+CONTROL_ID_REUSED = Fault(
+    "control_id_reused",
+    "MSH-10",
+    "the same control id came with other bytes",
+    _CONDITIONS[RejectReason.CONTROL_ID_REUSED],
 )
-
-
-def outcome(rejected: Rejected) -> Outcome:
-    """AR for what is no message that we take (v2.8 chapter 2.9.2.2: type, form), AE for an error in its content."""
-    return Outcome.REJECTED if rejected.reason in _REFUSED else Outcome.ERROR
+"""An earlier message had this MSH-10 and other content."""
 
 
 def codes(header: Header | None, outcome: Outcome) -> tuple[str, ...]:

@@ -135,8 +135,8 @@ class Results:
             if isinstance(value, Value):
                 self._add(obx, found, at, rank, value, obx[5] if len(obx) > 5 else "", raw_unit, where)
         else:
-            sub_id = obx[4] if len(obx) > 4 and len(lines) == 1 else ""
-            identity = self._identity("report", found[1], sub_id, at[1])
+            # No sub-id: some senders number the lines in it, and a final report may have other lines than its draft.
+            identity = self._identity("report", found[1], "", at[1])
             version = ctx.version(text, rank=rank, issued=self.group.issued)
             self.facts.append(report(identity, version, at[0], found[0], text, self.encounter))
 

@@ -187,6 +187,9 @@ def test_formatted_text_and_long_text_are_reports_and_a_corrected_one_has_the_sa
     (second,) = facts(oru(obx("FT", "not so fine", "R^Report^L", "", _11="C"), control="2"), Document)
     assert first.id == second.id
     assert first.version < second.version
+    lines = [obx("TX", "line", "R^Report^L", "", _4=str(n), _11="C") for n in range(3)]
+    (third,) = facts(oru(*lines, control="3"), Document)
+    assert third.id == first.id
     assert facts(oru(obx("TX", "word " * 40, "R^Report^L", "")), Document)
 
 
