@@ -60,7 +60,8 @@ class PerVariable(nn.Module):
 
     def forward(self, z: Tensor, seen: Tensor) -> Tensor:
         x = torch.cat([z, seen.unsqueeze(-1)], -1)  # [B, V, S + 1]
-        return torch.matmul(x.unsqueeze(2), self.weight).squeeze(2) + self.bias  # [B, V, out]
+        # Variable by variable over the whole batch: V matrix products in place of B * V tiny ones.
+        return torch.matmul(x.transpose(0, 1), self.weight).transpose(0, 1) + self.bias  # [B, V, out]
 
 
 class FusionNet(nn.Module):

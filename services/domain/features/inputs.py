@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from services.domain.features.derived import DERIVED, derived
 from services.domain.features.genomic import GENES, genomic
 from services.domain.features.series import HOUR_MS, RETRACTED, SHAPE, Timeline, cut, statistics, timeline
-from services.domain.features.static import STATIC, static
+from services.domain.features.static import KNOWABLE, STATIC, static
 from services.domain.features.variables import INDEX, MODEL_VARIABLES, VARIABLE_NAMES
 from services.domain.prediction import ModalityState
 from services.domain.record import PatientRecord, StoredEmbedding
@@ -95,7 +95,7 @@ def _inputs(record: PatientRecord, line: Timeline, as_of_ms: int) -> ModelInputs
     series_age = (as_of_ms - int(line.time.max())) / HOUR_MS if len(line.time) else None
     states = [
         _state("series", len(line.time), series_age),
-        _state("static", int(np.isfinite(fixed[:2]).sum()), None),
+        _state("static", int(np.isfinite(fixed[:KNOWABLE]).sum()), None),
         _state("note", notes, note_age),
         _state("image", images, image_age),
         _state("genomic", variants, None),

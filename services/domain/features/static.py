@@ -22,6 +22,8 @@ STATIC: tuple[str, ...] = (
     "unit_cardiac_surgery",
     "unit_known",
 )
+KNOWABLE = 5
+"""The first so many are NaN when unknown; with none of them known the modality is absent."""
 YEAR_MS = 365.2425 * 24 * HOUR_MS
 _UNITS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("unit_cardiac_surgery", ("CSRU", "CVICU", "CTICU", "CSICU")),

@@ -1,0 +1,37 @@
+"""Small made-up tables for the fusion tests: no data set, no clinical meaning."""
+
+import numpy as np
+
+from services.domain.features import ARRAYS
+from training.datasets.table import Table
+from training.fusion.data import Source
+from training.fusion.network import OUTCOMES
+
+
+def inputs(rows: int, seed: int = 0, holes: float = 0.3) -> dict[str, np.ndarray]:
+    """Random inputs of every name, with NaN in the tabular ones."""
+    rng = np.random.default_rng(seed)
+    made = {n: rng.normal(size=(rows, *shape)).astype(np.float32) for n, shape in ARRAYS.items()}
+    for name in ("series", "static", "derived"):
+        made[name][rng.random(made[name].shape) < holes] = np.nan
+    made["presence"] = (rng.random(made["presence"].shape) < 0.7).astype(np.float32)
+    made["presence"][:, 0] = 1
+    made["static"][made["presence"][:, 1] == 0] = np.nan
+    made["age"] = np.abs(made["age"])
+    return made
+
+
+def table(rows: int = 200, outcomes: tuple[str, ...] = OUTCOMES, seed: int = 0) -> Table:
+    """Rows of 20 stays whose labels follow two of the inputs, others for another seed."""
+    made = inputs(rows, seed)
+    rng = np.random.default_rng(seed + 1)
+    first, second = 7 * seed % 40, (7 * seed + 5) % 40
+    signal = np.nan_to_num(made["series"][:, first, 0]) + np.nan_to_num(made["series"][:, second, 0])
+    labels = {o: (signal + rng.normal(size=rows) * 0.5 > 0.7).astype(np.float32) for o in outcomes}
+    stay = np.sort(rng.integers(0, 20, rows)).astype(np.int32)
+    names = [f"p{seed}-{n}" for n in range(20)]
+    return Table(made, labels, np.arange(rows, dtype=np.float32), stay, names, names)
+
+
+def source(rows: int = 200, outcomes: tuple[str, ...] = OUTCOMES, seed: int = 0) -> Source:
+    return Source(table(rows, outcomes, seed), np.arange(rows), outcomes=OUTCOMES)
