@@ -170,12 +170,14 @@ class LocalTriton:
         return True
 
     def supervise(self, every_s: float = SUPERVISE_S) -> None:
-        """From now on, in a thread: heal what does not answer, until `stop` or `kill`."""
+        """From now on, in a thread: restart a server that has ended, or of which a model fails two probes in a row,
+        until `stop` or `kill`."""
 
         def watch() -> None:
             while not self._ending.wait(every_s):
-                with suppress(TritonError):
-                    self.heal()
+                if not self.running or (self.broken() and self.broken()):
+                    with suppress(TritonError):
+                        self.restart()
 
         self._ending.clear()
         self._supervisor = threading.Thread(target=watch, name="triton-supervisor", daemon=True)
