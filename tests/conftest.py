@@ -1,5 +1,6 @@
 """Fixtures and settings of all tests."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +10,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 settings.register_profile("ci", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("ci")
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 pytest_plugins = ["tests.kafka_fixture", "tests.triton_fixture"]

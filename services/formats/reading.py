@@ -9,7 +9,8 @@ from services.domain.reasons import Filtered
 class Reading(msgspec.Struct, frozen=True):
     """A message that was understood: its events (one per patient it speaks of), and the parts set aside.
 
-    `filtered` covers the whole message; normalize writes it into the first event. With no events, `filtered` says why and holds at least one reason: nothing vanishes.
+    `filtered` covers the whole message; normalize writes it into the first event. With no events it says why and
+    holds at least one reason: nothing vanishes.
     """
 
     format: str
