@@ -104,10 +104,9 @@ def encounter(ctx: Context, pv1: Segment, evn: Segment | None, rank: int) -> Enc
     if effect.undoes_end:
         end, disposition = None, None
     kind = _class(ctx, pv1)
-    content = (ward, chamber, bed, facility, start, end, since, disposition, kind, effect.status)
     return Encounter(
         id=fact_id,
-        version=ctx.version(*map(str, content), rank=rank),
+        version=ctx.version(ctx.head.event, *pv1, *(evn or ()), rank=rank),
         status=effect.status or UNSET,
         class_=kind,
         start=start,
