@@ -6,6 +6,7 @@ text can be read back from the numbers without guessing it.
 """
 
 import re
+from itertools import pairwise
 from zlib import crc32
 
 import numpy as np
@@ -35,7 +36,7 @@ def note_tokens(text: str, title: str = "") -> NDArray[np.int64]:
         words = [_shape(word) for word in _WORD.findall(sentence.lower())]
         for word in words:
             found[_bucket(word)] = None
-        for first, second in zip(words, words[1:], strict=False):
+        for first, second in pairwise(words):
             found[_bucket(f"{first} {second}")] = None
         if len(found) >= MAX_TOKENS:
             break

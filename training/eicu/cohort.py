@@ -14,8 +14,9 @@ def read_cohort(folder: Path) -> pd.DataFrame:
     """One row for each unit stay whose patient was in hospital, alive, 24 h after unit admission; index: stay id.
 
     Columns: `patient` (uniquepid), `hospital`, `death` (bool, in this hospital stay), `age`, `sex`, `ethnicity`,
-    `unit`, `admission_offset` (min), `admission_diagnosis`, `apache_iva` (published predicted in-hospital mortality, NaN where
-    there is none; a comparison, never a feature). Stays without a known outcome are left out. Raises FileNotFoundError.
+    `unit`, `admission_offset` (min), `admission_diagnosis`, `height` (cm), `weight` (kg), `apache_iva` (published
+    predicted in-hospital mortality, NaN where there is none; a comparison, never a feature). Stays without a known
+    outcome are left out. Raises FileNotFoundError.
     """
     patient = read_table(folder, "patient")
     if patient is None:
@@ -43,7 +44,7 @@ def read_cohort(folder: Path) -> pd.DataFrame:
 
 
 def apache_iva(folder: Path) -> "pd.Series[float]":
-    """The published APACHE IVa prediction of in-hospital death by stay id; negative ones mean 'none' and are dropped."""
+    """The published APACHE IVa prediction of in-hospital death by stay id; a negative one means 'none'."""
     results = read_table(folder, "apachePatientResult")
     if results is None:
         return pd.Series(dtype=float)

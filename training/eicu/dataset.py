@@ -34,7 +34,7 @@ from training.eicu.observations import read_observations
 from training.eicu.tables import CUT_MINUTES
 
 ADMITTED = datetime(2014, 7, 1, tzinfo=UTC)
-"""eICU gives minutes from unit admission and no dates; every stay is put here. A year of birth is read as its 1 July."""
+"""eICU gives minutes from unit admission, no dates: every stay is put here. A year of birth is read as its 1 July."""
 
 AS_OF = ADMITTED + timedelta(minutes=CUT_MINUTES)
 AS_OF_MS = round(AS_OF.timestamp() * 1000)

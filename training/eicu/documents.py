@@ -35,7 +35,7 @@ class Note:
 
 
 def read_notes(folder: Path, cohort: pd.DataFrame) -> dict[int, list[Note]]:
-    """The documents of every stay, in a fixed order: admission, physician, problems, treatments, medication, nursing."""
+    """The documents of every stay: admission, physician, problems, treatments, medication, nursing, in this order."""
     stays = cohort.index
     lines = [
         _admission(folder, cohort),

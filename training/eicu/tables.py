@@ -22,10 +22,7 @@ OFFSETS: dict[str, tuple[str, ...]] = {
     "pastHistory": ("pasthistoryoffset", "pasthistoryenteredoffset"),
     "admissionDx": ("admitdxenteredoffset",),
 }
-"""The times that a row carries: when it was true, and where it differs, when it was entered. Both must be before the cut."""
-
-ADMISSION_TABLES = ("apacheApsVar", "apachePredVar")
-"""One row a stay, about the first 24 hours by APACHE's definition; they have no offset."""
+"""The times that a row carries: when it was true and when it was entered. All must be before the cut."""
 
 
 def read_table(folder: Path, name: str) -> pd.DataFrame | None:

@@ -27,7 +27,7 @@ class Radiographs:
 
     @property
     def patients(self) -> NDArray[np.object_]:
-        return self.table["patient"].astype(str).to_numpy(dtype=object)
+        return np.asarray(self.table["patient"].astype(str), dtype=object)
 
 
 def read_radiographs(folder: Path, size: int = SIZE) -> Radiographs:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 EMBEDDING = 128
+"""Size of an image's vector: `IMAGE_SIZE` of the features."""
 
 
 class Stage(NamedTuple):
@@ -31,6 +32,8 @@ STAGES = (
     Stage(5, 1, 6, 80, 112, 3),
 )
 
+FEATURES = 2 * STAGES[-1].outputs
+
 
 class SameConv(nn.Conv2d):
     """Convolution with TensorFlow's 'SAME' padding for even inputs (one more on the far side when striding)."""
@@ -41,7 +44,8 @@ class SameConv(nn.Conv2d):
         self.pad = (total // 2, total - total // 2) * 2
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(nn.functional.pad(x, self.pad))
+        padded: Tensor = super().forward(nn.functional.pad(x, self.pad))
+        return padded
 
 
 class Block(nn.Module):
@@ -61,9 +65,9 @@ class Block(nn.Module):
         self.drop = drop
 
     def forward(self, x: Tensor) -> Tensor:
-        y = nn.functional.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        y = nn.functional.relu6(self._bn1(self._depthwise_conv(y)))
-        y = self._bn2(self._project_conv(y))
+        hidden = nn.functional.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        hidden = nn.functional.relu6(self._bn1(self._depthwise_conv(hidden)))
+        y: Tensor = self._bn2(self._project_conv(hidden))
         if not self.residual:
             return y
         if self.training and self.drop:
@@ -79,7 +83,8 @@ class Trunk(nn.Module):
         super().__init__()
         self._conv_stem = SameConv(1, 32, 3, 2)
         self._bn0 = nn.BatchNorm2d(32, eps=1e-3, momentum=0.01)
-        blocks, total = [], sum(s.repeats for s in STAGES)
+        blocks: list[Block] = []
+        total = sum(s.repeats for s in STAGES)
         for stage in STAGES:
             for n in range(stage.repeats):
                 inputs, stride = (stage.inputs, stage.stride) if n == 0 else (stage.outputs, 1)
@@ -94,24 +99,41 @@ class Trunk(nn.Module):
         return y
 
 
-class ImageEncoder(nn.Module):
-    """Image [N, 1, H, W] to (embedding [N, EMBEDDING], pneumonia logit [N])."""
+class Head(nn.Module):
+    """Pooled features [N, FEATURES] to (embedding [N, EMBEDDING] in (-1, 1), pneumonia logit [N])."""
 
-    def __init__(self, dropout: float = 0.3, drop_path: float = 0.1) -> None:
+    def __init__(self, dropout: float = 0.5) -> None:
         super().__init__()
-        self.trunk = Trunk(drop_path)
-        channels = STAGES[-1].outputs
-        self.project = nn.Linear(2 * channels, EMBEDDING)
-        self.norm = nn.LayerNorm(EMBEDDING)
+        self.norm_in = nn.BatchNorm1d(FEATURES, affine=False)
+        self.project = nn.Linear(FEATURES, EMBEDDING)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(EMBEDDING, 1)
+        self.output = nn.Linear(EMBEDDING, 1)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        maps = self.trunk(x)
-        # The mean sees diffuse disease, the maximum a small focus.
-        pooled = torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)
-        embedding = torch.tanh(self.norm(self.project(self.dropout(pooled))))
-        return embedding, self.head(self.dropout(embedding)).squeeze(1)
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        embedding = torch.tanh(self.project(self.dropout(self.norm_in(features))))
+        return embedding, self.output(self.dropout(embedding)).squeeze(1)
+
+
+def pool(maps: Tensor) -> Tensor:
+    """[N, C, H, W] to [N, 2 C]: the mean sees diffuse disease, the maximum a small focus."""
+    return torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)
+
+
+class Served(nn.Module):
+    """What is exported: image [N, 1, H, W] and row ids to embedding, calibrated probability [N, 1], row ids.
+
+    `slope` and `intercept` are Platt's, fitted on logits of images that the network had not seen.
+    """
+
+    def __init__(self, trunk: Trunk, head: Head, slope: float, intercept: float) -> None:
+        super().__init__()
+        self.trunk, self.head = trunk, head
+        self.slope, self.intercept = slope, intercept
+
+    def forward(self, image: Tensor, row_id: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        embedding, logit = self.head(pool(self.trunk(image)))
+        finding = torch.sigmoid(logit * self.slope + self.intercept).unsqueeze(1)
+        return embedding, finding, row_id + 0  # an output of its own: a graph may not hand an input through
 
 
 def load_imagenet(trunk: Trunk) -> bool:

@@ -1,0 +1,71 @@
+"""Writes an encoder's folder of the model repository: graph, server configurations, manifest."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from services.inference.manifest import weights_sha256
+
+TYPES = {onnx.TensorProto.FLOAT: "TYPE_FP32", onnx.TensorProto.INT64: "TYPE_INT64"}
+VERSIONS = "version_policy: { latest: { num_versions: 2 } }\n"
+
+
+def publish_encoder(
+    graph: onnx.ModelProto, name: str, repository: Path, max_batch: int, details: Mapping[str, Any], version: str = "1"
+) -> Path:
+    """Writes `<repository>/<name>`: `<version>/model.onnx`, `config.pbtxt`, `configs/cpu.pbtxt`, `manifest.json`.
+
+    `details` join the manifest (modality, preprocessing, metrics...). Returns the folder.
+    """
+    folder = repository / name
+    (folder / version).mkdir(parents=True, exist_ok=True)
+    (folder / "configs").mkdir(exist_ok=True)
+    onnx.checker.check_model(graph)
+    path = folder / version / "model.onnx"
+    path.write_bytes(graph.SerializeToString())
+    tensors = _tensors("input", graph.graph.input) + _tensors("output", graph.graph.output)
+    for file, backend, kind in (("config.pbtxt", "onnxruntime", "GPU"), ("configs/cpu.pbtxt", "python", "CPU")):
+        head = f'name: "{name}"\nbackend: "{backend}"\nmax_batch_size: {max_batch}\n'
+        group = f"instance_group [ {{ kind: KIND_{kind} count: 1 }} ]\n"
+        (folder / file).write_text(f"{head}{tensors}dynamic_batching {{}}\n{group}{VERSIONS}")
+    manifest = {
+        "model": name,
+        "version": version,
+        "weights_sha256": weights_sha256(path),
+        "max_batch": max_batch,
+        "inputs": {v.name: _shape(v) for v in graph.graph.input},
+        "outputs": {v.name: _shape(v) for v in graph.graph.output},
+        **details,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    return folder
+
+
+def tidy(graph: onnx.ModelProto, name: str, sizes: Mapping[str, list[int]]) -> onnx.ModelProto:
+    """Fixed row shapes, a named dynamic batch, and nothing of the exporter's environment (paths, stack traces)."""
+    del graph.graph.value_info[:]
+    del graph.metadata_props[:]
+    for node in graph.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*graph.graph.input, *graph.graph.output):
+        kind = value.type.tensor_type.elem_type
+        value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, kind, ["rows", *sizes[value.name]]))
+    graph.graph.name = name
+    graph.producer_name, graph.producer_version = "wardstream", ""
+    return graph
+
+
+def _shape(value: onnx.ValueInfoProto) -> list[int]:
+    return [d.dim_value for d in value.type.tensor_type.shape.dim[1:]]
+
+
+def _tensors(kind: str, values: Any) -> str:
+    lines = []
+    for value in values:
+        dims, kind_of = ", ".join(str(size) for size in _shape(value)), TYPES[value.type.tensor_type.elem_type]
+        lines.append(f'  {{ name: "{value.name}" data_type: {kind_of} dims: [ {dims} ] }}')
+    return f"{kind} [\n" + ",\n".join(lines) + "\n]\n"
