@@ -11,7 +11,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from services.domain.features import ARRAYS, MODALITIES, VARIABLE_NAMES
+from services.domain.features.inputs import IMAGE_SIZE, NOTE_SIZE
 from services.domain.features.variables import INDEX
+from services.domain.images import SIZE
+from services.domain.notes import MAX_TOKENS
 from services.local.triton import LocalTriton
 from tests.support import ROOT
 
@@ -169,3 +172,26 @@ def _write_explanation(repository: Path, inputs: list[Tensor], version: int) -> 
     outputs: list[Tensor] = [(name, "TYPE_FP32", [2, size]) for name, size in shapes.items()]
     described = {"version": str(version)}
     write_model(repository, "risk_fusion_explain", nodes, inputs, outputs, constants, version, described)
+
+
+def write_encoders(repository: Path) -> None:
+    """A `note_encoder` (how many words, in every place) and an `image_encoder` (the mean grey) of the served shapes."""
+    constants = {"wide": np.ones((1, NOTE_SIZE), np.float32), "nought": np.array(0, np.int64)}
+    counted = [
+        helper.make_node("Greater", ["tokens", "nought"], ["word"]),
+        helper.make_node("Cast", ["word"], ["words"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["words", "axis"], ["count"], keepdims=1),
+        helper.make_node("Mul", ["count", "wide"], ["embedding"]),
+    ]
+    constants["axis"] = np.array([1], np.int64)
+    tokens: list[Tensor] = [("tokens", "TYPE_INT64", [MAX_TOKENS])]
+    write_model(repository, "note_encoder", counted, tokens, [("embedding", "TYPE_FP32", [NOTE_SIZE])], constants)
+    grey = [
+        helper.make_node("Flatten", ["image"], ["flat"], axis=1),
+        helper.make_node("ReduceMean", ["flat"], ["finding"], axes=[1], keepdims=1),
+        helper.make_node("Mul", ["finding", "wide"], ["embedding"]),
+    ]
+    outputs: list[Tensor] = [("embedding", "TYPE_FP32", [IMAGE_SIZE]), ("finding", "TYPE_FP32", [1])]
+    image: list[Tensor] = [("image", "TYPE_FP32", [1, SIZE, SIZE])]
+    wide = {"wide": np.ones((1, IMAGE_SIZE), np.float32)}
+    write_model(repository, "image_encoder", grey, image, outputs, wide, manifest={"findings": ["pneumonia"]})
