@@ -14,6 +14,7 @@ from services.domain.features.variables import MODEL_VARIABLES
 from services.inference.manifest import weights_sha256
 from training.datasets.table import Table
 from training.fusion import calibrate
+from training.fusion.card import figures, write
 from training.fusion.export import EXPLAIN_OUTPUTS, export_explain, export_served, save
 from training.fusion.fit import COVERAGE, Fitted
 from training.fusion.served import Blend
@@ -38,6 +39,9 @@ def publish(fitted: Fitted, tables: dict[str, Table], gains: dict[str, NDArray[n
         manifest = _manifest(name, weights_sha256(path))
         if name == MODEL:
             manifest |= _judgement(fitted, tables, gains)
+            thresholds = {spec["name"]: spec["threshold"] for spec in manifest["outcomes"]}
+            manifest["figures"] = figures(fitted, tables, gains, thresholds)
+            write(folder, fitted, manifest, manifest["figures"])
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
     return repository / MODEL
 

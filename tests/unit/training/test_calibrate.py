@@ -1,0 +1,106 @@
+"""What is chosen on validation data is chosen as stated."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from training.fusion import calibrate
+from training.fusion.folds import fold_of
+from training.fusion.utility import gains, septic_gain
+
+
+def sample(n: int = 20_000, slope: float = 1.0, shift: float = -2.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    logit = rng.normal(size=n)
+    label = (rng.random(n) < calibrate.sigmoid(slope * logit + shift)).astype(float)
+    return logit, label
+
+
+def test_platt_scaling_recovers_the_distortion() -> None:
+    slope, intercept = calibrate.platt(*sample(slope=1.7, shift=-1.2))
+    assert slope == pytest.approx(1.7, abs=0.1)
+    assert intercept == pytest.approx(-1.2, abs=0.1)
+
+
+def test_the_blend_leaves_out_a_part_that_knows_nothing() -> None:
+    logit, label = sample(slope=2.0)
+    noise = np.random.default_rng(9).normal(size=len(logit))
+    assert calibrate.blend_weights(noise, logit, label)[1] > 0.9
+    assert calibrate.blend_weights(logit, noise, label)[1] < 0.1
+
+
+def test_sensitivity_and_precision_meet_at_the_balanced_threshold() -> None:
+    logit, label = sample(slope=2.0)
+    risk = calibrate.sigmoid(logit)
+    alerts = risk >= calibrate.balanced_threshold(risk, label)
+    sensitivity, precision = label[alerts].sum() / label.sum(), label[alerts].mean()
+    assert sensitivity == pytest.approx(precision, abs=0.01)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 20), st.floats(-2, 2)), min_size=1, max_size=40))
+def test_no_other_threshold_gains_more(rows: list[tuple[int, float]]) -> None:
+    risk, gain = np.array([r / 20 for r, _ in rows]), np.array([g for _, g in rows])
+    order = np.argsort(-risk, kind="stable")
+    chosen = gain[risk >= calibrate.gain_threshold(risk, gain)].sum()
+    prefixes = np.cumsum(gain[order]).max()
+    if len(set(risk.tolist())) == len(rows):  # without ties every prefix is a threshold
+        assert chosen == pytest.approx(max(gain[risk >= r].sum() for r in risk))
+        assert chosen == pytest.approx(prefixes)
+
+
+def test_the_band_covers_each_class_as_stated_on_new_data() -> None:
+    logit, label = sample(slope=1.0)
+    band = calibrate.indeterminate_band(calibrate.sigmoid(logit), label, 0.8)
+    assert band is not None
+    low, high = band
+    logit, label = sample(slope=1.0, seed=1)
+    risk = calibrate.sigmoid(logit)
+    assert (risk[label == 1] >= low).mean() == pytest.approx(0.8, abs=0.03)  # 'yes' is in the set
+    assert (risk[label == 0] <= high).mean() == pytest.approx(0.8, abs=0.03)  # 'no' is
+
+
+def test_a_score_that_separates_has_no_band() -> None:
+    risk, label = np.array([0.1] * 10 + [0.9] * 10), np.array([0] * 10 + [1] * 10)
+    assert calibrate.indeterminate_band(risk, label, 0.8) is None
+
+
+def official(label: np.ndarray, alert: np.ndarray) -> float:
+    """The challenge's own loop, as published: one patient's utility."""
+    early, optimal, late = -12, -6, 3
+    onset = np.argmax(label) - optimal if label.any() else float("inf")
+    total = 0.0
+    for t in range(len(label)):
+        if t > onset + late:
+            continue
+        if label.any() and alert[t]:
+            if t <= onset + optimal:
+                total += max((t - onset - early) / (optimal - early), -0.05)
+            else:
+                total += (late - (t - onset)) / (late - optimal)
+        elif alert[t]:
+            total -= 0.05
+        elif label.any() and t > onset + optimal:
+            total += -2.0 * (t - onset - optimal) / (late - optimal)
+    return total
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 60), st.integers(0, 80), st.randoms(use_true_random=False))
+def test_the_gain_of_an_alert_is_the_official_utilitys_difference(hours: int, first: int, random: object) -> None:
+    label = (np.arange(hours) >= first).astype(np.float32)
+    alert = np.array([random.random() < 0.5 for _ in range(hours)])  # type: ignore[attr-defined]
+    gain = gains(label, np.zeros(hours, np.int32))
+    never = official(label, np.zeros(hours, bool))
+    assert gain[alert].sum() == pytest.approx(official(label, alert) - never, abs=1e-5)
+
+
+def test_the_utility_has_its_published_corners() -> None:
+    assert septic_gain(np.array([-20, -12, -6, 3, 4])).tolist() == pytest.approx([-0.05, 0, 1, 2, 0])
+
+
+def test_a_patient_stays_in_one_fold_for_ever() -> None:
+    assert [fold_of(f"p{n:06d}") for n in range(8)] == [fold_of(f"p{n:06d}") for n in range(8)]
+    counts = np.bincount([fold_of(f"p{n:06d}") for n in range(5000)])
+    assert counts.min() > 900
