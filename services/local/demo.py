@@ -127,6 +127,7 @@ def _run(args: argparse.Namespace, casts: list[Cast], folder: Path) -> int:
         services = running.enter_context(Services(SERVICES, folder / "logs", environment))
         if not args.once:
             say(f"\n  The page: http://{addresses['page']}\n  Stop with Ctrl-C.\n")
+        before = services.cpu_seconds()
         sent = replay_all(args, casts, edge_of(load({**os.environ, **environment})))
         services.check()
         say("replayed; waiting until everything is scored")
@@ -143,6 +144,7 @@ def _run(args: argparse.Namespace, casts: list[Cast], folder: Path) -> int:
             kafka_version=KAFKA_VERSION,
             triton_version=server_version(made.triton_url),
             peak_memory_mib=services.peak_memory_mib(),
+            cpu_seconds={name: round(after - before[name], 2) for name, after in services.cpu_seconds().items()},
         )
         _show(result)
         if args.report:

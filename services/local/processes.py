@@ -97,6 +97,10 @@ class Services:
         """Peak resident memory of each service, in MiB (Linux VmHWM), its children included."""
         return {name: round(peak_memory(process.pid), 1) for name, process in self._processes.items()}
 
+    def cpu_seconds(self) -> dict[str, float]:
+        """Processor time of each service so far, in seconds, its children included."""
+        return {name: round(_cpu(process.pid), 2) for name, process in self._processes.items()}
+
     def stop(self) -> None:
         """SIGTERM the services in the order of the flow, wait, SIGKILL what is left."""
         for name in self.names:
@@ -124,6 +128,15 @@ def peak_memory(pid: int) -> float:
     except psutil.NoSuchProcess:
         return 0.0
     return sum(_high_water(member.pid) for member in family) / 1024
+
+
+def _cpu(pid: int) -> float:
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+        return sum(sum(member.cpu_times()[:2]) for member in family)
+    except psutil.NoSuchProcess:
+        return 0.0
 
 
 def _high_water(pid: int) -> int:
