@@ -15,6 +15,7 @@ _ESCAPES = escapes("|", "^", "~", "\\", "&", "", "utf-8")
 EXPIRED = "20"
 """HL7 table 0112 (UB-04 patient status): died in hospital."""
 ALIVE = "01"
+NOTE = "11506-3^Progress note^LN"
 
 
 class Measured(NamedTuple):
@@ -101,16 +102,16 @@ class Chart:
             *rows,
         )
 
-    def mdm(self, at_ms: int, control: str, unit: str, kind: str, lines: Sequence[str]) -> bytes:
-        """MDM^T02: a new document (`kind` = code^title^system) with its text, one OBX a line."""
+    def mdm(self, at_ms: int, control: str, unit: str, lines: Sequence[str]) -> bytes:
+        """MDM^T02: a new progress note (HL7 table 0270 `PR`) with its text, one OBX a line."""
         at = stamp(at_ms)
         return _message(
             self._msh("MDM^T02^MDM_T02", at, control),
             f"EVN|T02|{at}",
             self._alive,
             self._at(unit),
-            segment("TXA", {1: "1", 2: kind, 3: "TX", 4: at, 6: at, 12: control, 17: "AU"}),
-            *(f"OBX|{n}|TX|{kind}||{text(line)}||||||F|||{at}" for n, line in enumerate(lines, 1)),
+            segment("TXA", {1: "1", 2: "PR", 3: "TX", 4: at, 6: at, 12: control, 17: "AU"}),
+            *(f"OBX|{n}|TX|{NOTE}||{text(line)}||||||F|||{at}" for n, line in enumerate(lines, 1)),
         )
 
     def age(self, years: float, at_ms: int) -> str:

@@ -25,7 +25,6 @@ from services.local.replay.variables import LABELS
 
 FACILITY = "EICU"
 PANEL = "ICU-CHART^Charted values^L"
-NOTE = "11506-3^Progress note^LN"
 PRESSURES = {"noninvasivesystolic": "8480-6", "noninvasivediastolic": "8462-4", "noninvasivemean": "8478-0"}
 CHARTED = {
     "RR (patient)": ("9279-1", "/min"),
@@ -178,7 +177,7 @@ def _notes(chart: Chart, unit: str, rows: list[Row], times: _Clock) -> Iterator[
         line = section if not text or section.endswith(text) else f"{section}: {text}"
         lines[times.at(max(int(entered), int(row["noteoffset"]))), str(row["notetype"] or "")].append(line)
     for number, (key, told) in enumerate(sorted(lines.items())):
-        message = chart.mdm(key[0], f"{chart.patient}-N{number:04d}", unit, NOTE, told)
+        message = chart.mdm(key[0], f"{chart.patient}-N{number:04d}", unit, told)
         yield Item(key[0], "hl7v2", chart.patient, message, "MDM^T02")
 
 

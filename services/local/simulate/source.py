@@ -18,7 +18,6 @@ from services.local.simulate.radiograph import draw_chest
 AUTHORITY = "SYNTHETIC"
 APPLICATION = "WARDSTREAM-SIM"
 PANEL = "ICU-HOUR^Results of the hour^L"
-NOTE = "11506-3^Progress note^LN"
 SEPSIS = ("A41.9", "Sepsis, unspecified organism")
 DEFAULT_PATIENTS = 24
 NOTES_EVERY_H = 12
@@ -93,7 +92,7 @@ def _notes(one: Person, chart: Chart, arrival: int) -> Iterator[Item]:
     for hour, ill in zip(hours.tolist(), severity(one, hours).tolist(), strict=True):
         at = arrival + round(hour * HOUR_MS) + HOUR_MS // 2
         lines = ["SYNTHETIC NOTE. This patient does not exist.", *_sentences(one, ill)]
-        message = chart.mdm(at, f"{one.name}-N{round(hour):03d}", one.unit, NOTE, lines)
+        message = chart.mdm(at, f"{one.name}-N{round(hour):03d}", one.unit, lines)
         yield Item(at, "hl7v2", one.name, message, "MDM^T02")
 
 

@@ -1,7 +1,7 @@
 """A listener on a free port with a publisher in memory, and a sender."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -72,7 +72,13 @@ class Bench:
         return made
 
 
-Make = Callable[..., Awaitable[Bench]]
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for a condition, 10 s at most."""
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("the condition did not come true")
 
 
 @asynccontextmanager

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import shutil
+import ssl
+import subprocess
 
 import msgspec
 import pytest
@@ -10,20 +13,13 @@ from services.bus.messages import DeadLetter
 from services.bus.topics import DEAD_LETTERS, HL7_RAW
 from services.domain.identity import patient_key
 from services.edge.framing import framed
+from services.edge.mllp import server_tls
 from services.formats.hl7v2.control import routing
-from tests.unit.edge.conftest import SITE, oru, running
+from tests.unit.edge.conftest import SITE, oru, running, until
 
 
 def letters(bench):
     return [msgspec.json.decode(m.value, type=DeadLetter) for m in bench.publisher.on(DEAD_LETTERS)]
-
-
-async def until(condition):
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("the condition did not come true")
 
 
 async def test_a_message_is_published_as_sent_under_the_patients_pseudonym(bench):
@@ -288,6 +284,37 @@ async def test_stopping_answers_what_has_come_and_takes_no_more(bench):
     assert len(bench.publisher.on(HL7_RAW)) == 1
     with pytest.raises(ConnectionRefusedError):
         await bench.sender()
+
+
+def certificates(folder):
+    """An authority, a server's and a client's certificate."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not here")
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, cwd=folder)
+
+    new = ("-newkey", "rsa:2048", "-nodes")
+    openssl("req", "-x509", *new, "-days", 2, "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem")
+    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
+    for name in ("server", "client"):
+        openssl("req", *new, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", "request")
+        signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-days", 2, "-extfile", "names", "-out", f"{name}.pem")
+        openssl("x509", "-req", "-in", "request", *signed)
+
+
+async def test_with_mutual_tls_only_senders_with_a_certificate_are_heard(tmp_path):
+    certificates(tmp_path)
+    server = server_tls(str(tmp_path / "server.pem"), str(tmp_path / "server.key"), str(tmp_path / "ca.pem"))
+    async with running(tls=server) as bench:
+        client = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+        with pytest.raises((OSError, EOFError)):
+            await (await bench.sender(ssl=client)).ask(oru("1"))
+        client.load_cert_chain(tmp_path / "client.pem", tmp_path / "client.key")
+        assert await (await bench.sender(ssl=client)).ask(oru("2")) == "AA"
+        with pytest.raises((OSError, EOFError)):
+            await (await bench.sender()).ask(oru("3"))  # no TLS at all
+        assert [m.value for m in bench.publisher.on(HL7_RAW)] == [oru("2")]
 
 
 async def test_nothing_of_a_patient_is_logged(bench, caplog):
