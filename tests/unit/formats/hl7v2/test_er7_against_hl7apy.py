@@ -95,7 +95,7 @@ def agree(mine: list[Leaf], other: list[Leaf]) -> None:
 
 
 @given(generated())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_every_field_of_a_generated_message_is_hl7apys(text: str) -> None:
     parsed = parse(text.encode())
     assert isinstance(parsed, Message)
