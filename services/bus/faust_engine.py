@@ -21,7 +21,7 @@ from faust.types import TP, EventT
 from services.bus import metrics
 from services.bus.admin import create_topics
 from services.bus.changelog import BadTopics, changelog_topic, input_partitions
-from services.bus.connect import COMPRESSION, LINGER_MS, MAX_REQUEST_BYTES, ssl_context
+from services.bus.connect import COMPRESSION, LINGER_MS, MAX_BATCH_BYTES, MAX_REQUEST_BYTES, ssl_context
 from services.bus.engine import BatchStep, KeyedStep
 from services.bus.faust_guards import GuardedConsumer, PartitionStore, StateTable, guard
 from services.bus.fold import Folded, fold, map_batch
@@ -218,6 +218,7 @@ def build_app(step: KeyedStep | BatchStep, settings: Settings) -> faust.App:
         consumer_max_fetch_size=1 << 20,
         producer_compression_type=COMPRESSION,
         producer_linger=LINGER_MS / 1000,
+        producer_max_batch_size=MAX_BATCH_BYTES,
         producer_max_request_size=MAX_REQUEST_BYTES,
         stream_buffer_maxsize=BUFFER,
         stream_wait_empty=True,
