@@ -40,6 +40,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     weights_sha256: str = ""
     max_batch: int = 64
     outcomes: list[OutcomeSpec] = []
+    inputs: dict[str, list[int]] = {}  # shape of one row of each input
+    variables: list[str] = []  # of a fusion model: in the order of its `series` and of its explanation
+    modalities: list[str] = []
     findings: list[str] = []  # of an image encoder's `finding` output, in its order
     gate: Gate = Gate()
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from services.bus.settings import BadSetting, Settings
-from services.domain.features import FEATURE_VERSION
+from services.domain.features import ARRAYS, FEATURE_VERSION, MODALITIES, VARIABLE_NAMES
 from services.inference.caller import Watcher
 from services.inference.client import InferenceClient, TritonClient
 from services.inference.manifest import Manifest, ManifestError, load_manifest
@@ -46,12 +46,30 @@ def _deployed(settings: Settings, named: str) -> Deployed:
     if not name or (version and not version.isdigit()):
         raise BadSetting(f"a model is name or name:version, not {named!r}")
     model = load_manifest(settings.models, name, version)
-    if model.feature_version not in ("", FEATURE_VERSION):
-        raise ManifestError(f"{name} was trained on features {model.feature_version}, not {FEATURE_VERSION}")
+    check_features(model)
     try:
         explain = load_manifest(settings.models, f"{name}_explain", version)
     except ManifestError:
         if (settings.models / f"{name}_explain").exists():
             raise
         explain = None
+    if explain is not None:
+        check_features(explain)
     return Deployed(model, explain)
+
+
+def check_features(model: Manifest) -> None:
+    """Raises ManifestError unless the model reads what this feature code makes: version, arrays, orders, names."""
+    arrays = {name: list(shape) for name, shape in ARRAYS.items()}
+    held = {
+        "feature_version": (model.feature_version, FEATURE_VERSION),
+        "inputs": ({name: shape for name, shape in model.inputs.items() if name != "row_id"}, arrays),
+        "variables": (tuple(model.variables), VARIABLE_NAMES),
+        "modalities": (tuple(model.modalities), MODALITIES),
+    }
+    for what, (stated, made) in held.items():
+        if stated and stated != made:
+            raise ManifestError(f"{model.model} was trained on other {what} than this code makes: train it again")
+    unknown = sorted(set(model.gate.ranges).difference(VARIABLE_NAMES))
+    if unknown:
+        raise ManifestError(f"{model.model}: the gate names an unknown variable, {unknown[0]}")

@@ -2,8 +2,10 @@
 
 from math import isfinite
 
-from services.domain.features import VARIABLE_NAMES, ModelInputs
+from services.domain.features import ModelInputs
+from services.domain.features.series import STATISTIC
 from services.domain.features.static import STATIC
+from services.domain.features.variables import INDEX
 from services.domain.prediction import IndeterminateReason
 from services.inference.manifest import Gate, OutcomeSpec
 
@@ -28,8 +30,9 @@ def after(probability: float, outcome: OutcomeSpec) -> IndeterminateReason | Non
 
 
 def _fresh_variables(inputs: ModelInputs, max_age_hours: float) -> int:
-    ages = (inputs.observed(name)[1] for name in VARIABLE_NAMES)
-    return sum(age is not None and age <= max_age_hours for age in ages)
+    """Clinical variables whose last result is recent enough; NaN compares false."""
+    ages = inputs.arrays["series"][:, STATISTIC["hours_since"]].tolist()
+    return sum(age <= max_age_hours for age in ages)
 
 
 def _outside_training(inputs: ModelInputs, gate: Gate) -> bool:
@@ -38,8 +41,9 @@ def _outside_training(inputs: ModelInputs, gate: Gate) -> bool:
         return True
     if gate.max_outside is None:
         return False
+    last = inputs.arrays["series"][:, STATISTIC["value"]].tolist()
     outside = 0
     for name, (low, high) in gate.ranges.items():
-        value, _ = inputs.observed(name)
-        outside += value is not None and not low <= value <= high
+        value = last[INDEX[name]]
+        outside += value < low or value > high
     return outside > gate.max_outside

@@ -53,9 +53,19 @@ def test_a_missing_model_says_to_train_one(tmp_path: Path):
         champion(settings(tmp_path))
 
 
-def test_features_of_another_version_than_the_models_are_refused(tmp_path: Path):
-    write(tmp_path, feature_version="0-other")
-    with pytest.raises(ManifestError, match="0-other"):
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"feature_version": "0"}, "feature_version"),
+        ({"variables": ["heart_rate"]}, "variables"),
+        ({"modalities": ["static", "series"]}, "modalities"),
+        ({"inputs": {"series": [45, 18]}}, "inputs"),
+        ({"gate": {"ranges": {"pulse": [1, 2]}}}, "unknown variable"),
+    ],
+)
+def test_a_model_trained_on_other_features_than_are_made_is_refused(tmp_path: Path, other: dict, named: str):
+    write(tmp_path, **other)
+    with pytest.raises(ManifestError, match=named):
         champion(settings(tmp_path))
 
 
