@@ -31,7 +31,6 @@ DELIVERY_TIMEOUT_S = 10.0
 """Longest wait for an acknowledgement. Below the 30 s after which most HL7 senders give up on theirs."""
 MAX_IN_FLIGHT_BYTES = 64 << 20
 """Bytes handed to the producer and not yet settled; the next publish waits. The producer holds about as much again."""
-MAX_BATCH_BYTES = 128 << 10
 RECONNECT_S = 0.5
 STOP_TIMEOUT_S = 10.0
 
@@ -156,7 +155,6 @@ class KafkaPublisher:
         make_producer: Callable[..., AIOKafkaProducer] = AIOKafkaProducer,
     ) -> None:
         self._arguments = aiokafka_producer(settings, client_id) | {
-            "max_batch_size": MAX_BATCH_BYTES,
             "request_timeout_ms": max(1000, int(delivery_timeout * 1000)),
             "partitioner": partition_of,
         }
