@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from services.local.stack import MODEL_REPOSITORY
-from training.datasets.table import Table, load_or_build
+from training.datasets.table import Table
 from training.fusion import plans
 from training.fusion.fit import Fitted, fit
 from training.fusion.publish import publish
@@ -40,10 +40,7 @@ def command(args: argparse.Namespace) -> int:
     options = parser().parse_args(args.rest)
     try:
         places = plans.locate(args.task, args.data)
-        tables = {
-            name: load_or_build(name, place, plans.DATA_SETS[name].read, options.home / "tables")
-            for name, place in places.items()
-        }
+        tables = {name: plans.DATA_SETS[name](place, options.home / "tables") for name, place in places.items()}
     except (FileNotFoundError, KeyError) as error:
         print(f"wardstream train: {error}", file=sys.stderr)
         return 1

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def cache_name(source: str, path: Path) -> str:
     return f"{source}-{mark}"
 
 
-def load_or_build(source: str, path: Path, read: Callable[[Path], Iterable[Stay]], home: Path) -> Table:
+def load_or_build(source: str, read: Callable[[Path], Iterable[Stay]], path: Path, home: Path) -> Table:
     """The data set's table from the cache below `home`, computed first when it is not there."""
     folder = home / cache_name(source, path)
     return load(folder) or build(read(path), folder, f"features of {source}")
@@ -104,3 +104,16 @@ def _with_header(folder: Path, name: str, rows: int) -> None:
         target[begin : begin + 50_000] = raw[begin : begin + 50_000]
     del raw, target
     (folder / f"input-{name}.bin").unlink()
+
+
+def merge(tables: Sequence[Table], names: Sequence[str], outcome: str) -> Table:
+    """The rows of several tables one after the other, in memory, with the inputs `names` and one outcome."""
+    ends = np.cumsum([0, *(len(t.patients) for t in tables)])
+    return Table(
+        inputs={n: np.concatenate([np.asarray(t.inputs[n]) for t in tables]) for n in names},
+        labels={outcome: np.concatenate([t.labels[outcome] for t in tables])},
+        hours=np.concatenate([t.hours for t in tables]),
+        stay=np.concatenate([t.stay + np.int32(first) for t, first in zip(tables, ends[:-1], strict=True)]),
+        patients=[p for t in tables for p in t.patients],
+        groups=[g for t in tables for g in t.groups],
+    )

@@ -96,9 +96,9 @@ def write(folder: Path, fitted: Fitted, manifest: dict[str, Any], found: dict[st
         *(f"- {SOURCES.get(name, name)}" for name in sources),
         "",
         "Predictors: 45 variables and their statistics over 6, 12, 24 and 72 h (`services/domain/features`), age, "
-        "sex, unit, hours in the unit and the hospital. Outcomes: Sepsis-3 onset within 6 hours as the 2019 challenge labels "
-        "it (each hour); death in hospital (asked at 6-hour steps of the first 48 h). Missing values stay missing: "
-        "trees route them, the network has a mark for them. Values outside the plausible bounds are dropped as live.",
+        "sex, unit, hours in the unit and the hospital. Outcomes: Sepsis-3 onset within 6 hours as the 2019 challenge "
+        "labels it (each hour); death in hospital (asked at 6-hour steps of the first 48 h). Missing values stay "
+        "missing: trees route them, the network has a mark for them. Values outside the plausible bounds are dropped as live.",
         "",
         "## Figures",
         "",
@@ -126,8 +126,8 @@ def write(folder: Path, fitted: Fitted, manifest: dict[str, Any], found: dict[st
         "",
         "## Limits",
         "",
-        "- One hospital each for sepsis and for death: expect worse figures elsewhere (the 2019 challenge's models lost "
-        "about half their utility between hospitals). Recalibrate and choose thresholds on local data.",
+        "- One hospital each for sepsis and for death: expect worse figures elsewhere (the 2019 challenge's models "
+        "lost about half their utility between hospitals). Recalibrate and choose thresholds on local data.",
         "- Much of the sepsis signal is what and how often was measured: it is the staff's suspicion as well as the "
         "patient's state.",
         "- Subgroups, transfer between units, controls by time alone and by missingness alone: `wardstream evaluate`.",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from training.datasets.table import Table
+from training.datasets.table import Table, merge
 from training.fusion import calibrate
 from training.fusion.boost import TreeSettings, cross_fit
 from training.fusion.data import Source
@@ -22,6 +22,7 @@ from training.fusion.folds import row_folds
 from training.fusion.network import OUTCOMES, FusionNet
 from training.fusion.served import PATTERNS, PLAYERS, Calibration
 from training.fusion.train import Score, Settings, logits, train
+from training.fusion.trees import TABULAR
 
 SERIES, STATIC, NOTE = 0, 1, 2
 COVERAGE = 0.8
@@ -91,17 +92,23 @@ def _trees(
     k: int,
     home: Path,
 ) -> tuple[list[Any], NDArray[np.intp]]:
-    """The outcome's boosters, from the first data set that knows it, and its out-of-fold scores into `scores`."""
+    """The outcome's boosters, from all data sets that know it, and their out-of-fold scores into `scores`."""
     settings = plan.trees.get(outcome)
-    name = next((n for n, t in tables.items() if outcome in t.labels), None)
-    if settings is None or name is None:
+    names = [n for n, t in tables.items() if outcome in t.labels]
+    if settings is None or not names:
         return [], np.empty(0, np.intp)
-    table = tables[name]
+    table = tables[names[0]] if len(names) == 1 else merge([tables[n] for n in names], TABULAR, outcome)
     target = table.labels[outcome]
-    rows = np.flatnonzero(~np.isnan(target))
+    places = np.repeat(np.arange(len(names)), [len(tables[n]) for n in names])
+    often = [max(1, round(plan.repeat.get(n, 1.0))) for n in names]
+    rows = np.concatenate(
+        [np.repeat(np.flatnonzero((places == n) & ~np.isnan(target)), often[n]) for n in range(len(names))]
+    )
+    split = np.concatenate([folds[n] for n in names])
     title = f"trees for {outcome}"
-    made, columns, out = cross_fit(table, rows, target, folds[name], settings, use=plan.folds, title=title, home=home)
-    scores[name][:, k] = np.nan_to_num(out)
+    made, columns, out = cross_fit(table, rows, target, split, settings, use=plan.folds, title=title, home=home)
+    for number, name in enumerate(names):
+        scores[name][:, k] = np.nan_to_num(out[places == number])
     return made, columns
 
 

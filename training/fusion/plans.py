@@ -1,12 +1,14 @@
 """How each task is trained: the data sets it reads, and settings that were chosen on validation folds."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from training.datasets import cinc2012, cinc2019
-from training.datasets.stays import Stay
+from training.datasets.table import Table, load_or_build
 from training.fusion.boost import TreeSettings
+from training.fusion.eicu import load_or_build_eicu
 from training.fusion.fit import Plan
 from training.fusion.train import Settings
 
@@ -36,27 +38,27 @@ MORTALITY_TREES = TreeSettings(
 )
 
 
-@dataclass(frozen=True)
-class DataSet:
-    """A data set: the folder it has below a folder of several, and its reader."""
+Load = Callable[[Path, Path], Table]
+"""(where the data set is, where tables are kept) -> its table."""
 
-    folder: str
-    read: Callable[[Path], Iterable[Stay]]
-
-
-DATA_SETS = {"cinc2019": DataSet("cinc2019", cinc2019.read), "cinc2012": DataSet("cinc2012", cinc2012.read)}
+DATA_SETS: dict[str, Load] = {
+    "cinc2019": partial(load_or_build, "cinc2019", cinc2019.read),
+    "cinc2012": partial(load_or_build, "cinc2012", cinc2012.read),
+    "eicu": load_or_build_eicu,
+}
+"""By the name of the folder that each has below a folder of several."""
 
 TASKS: dict[str, tuple[str, ...]] = {
     "sepsis-6h": ("cinc2019",),
     "mortality-48h": ("cinc2012",),
-    "fusion": ("cinc2019", "cinc2012"),
+    "fusion": ("cinc2019", "cinc2012", "eicu"),
 }
 """Task -> the data sets that it is trained on."""
 
 FULL = Plan(
-    network=Settings(epochs=10, patience=3, batch=512),
+    network=Settings(epochs=6, patience=3, batch=512),
     trees={"sepsis-6h": SEPSIS_TREES, "mortality": MORTALITY_TREES},
-    repeat={"cinc2019": 0.3},
+    repeat={"cinc2019": 0.15, "eicu": 4.0},
     folds=(0, 1, 2),
 )
 
@@ -79,8 +81,8 @@ def locate(task: str, path: Path) -> dict[str, Path]:
     names = TASKS[task]
     found: dict[str, Path] = {}
     for name in names:
-        below = path / DATA_SETS[name].folder
+        below = path / name
         found[name] = below if below.exists() else path
         if len(names) > 1 and not below.exists():
-            raise FileNotFoundError(f"{task} needs the folder {DATA_SETS[name].folder}/ in {path.name}/")
+            raise FileNotFoundError(f"{task} needs the folder {name}/ in {path.name}/")
     return found

@@ -95,7 +95,7 @@ def train(
     best = copy.deepcopy(net.state_dict())
     if checkpoint is not None and checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=False)
-        if saved["settings"] == asdict(settings):
+        if saved["settings"] == _mark(settings, sources):
             net.load_state_dict(saved["net"])
             optimiser.load_state_dict(saved["optimiser"])
             state, best = saved["state"], saved["best"]
@@ -110,10 +110,16 @@ def train(
                 state["best"], state["best_epoch"] = value, state["epoch"]
                 best = copy.deepcopy(net.state_dict())
             if checkpoint is not None and rank == 0:
-                _save(checkpoint, net, optimiser, state, best, settings)
+                _save(checkpoint, net, optimiser, state, best, _mark(settings, sources))
             shown.update(task, advance=1, note=f"validation {value:.4f}, best {state['best']:.4f}")
     net.load_state_dict(best)
     return _evaluated(net), state
+
+
+def _mark(settings: Settings, sources: Sequence[Source]) -> dict[str, Any]:
+    """What a checkpoint must have been made with to be gone on from."""
+    data = [(len(s.table), len(s.rows), int(s.rows.sum()), s.repeat, sorted(s.table.labels)) for s in sources]
+    return {**asdict(settings), "data": data}
 
 
 def _evaluated(net: FusionNet) -> FusionNet:
@@ -121,7 +127,7 @@ def _evaluated(net: FusionNet) -> FusionNet:
     return net
 
 
-def _save(file: Path, net: FusionNet, optimiser: Any, state: dict[str, Any], best: Any, settings: Settings) -> None:
+def _save(file: Path, net: FusionNet, optimiser: Any, state: dict[str, Any], best: Any, mark: Any) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part")
     torch.save(
@@ -130,7 +136,7 @@ def _save(file: Path, net: FusionNet, optimiser: Any, state: dict[str, Any], bes
             "optimiser": optimiser.state_dict(),
             "state": state,
             "best": best,
-            "settings": asdict(settings),
+            "settings": mark,
         },
         part,
     )
