@@ -172,7 +172,7 @@ def main() -> int:
     else:
         with (
             tempfile.TemporaryDirectory() as folder,
-            edge_of_our_own(args.whole, Path(folder)) as (at, services, found),
+            own_edge(args.whole, Path(folder)) as (at, services, found),
         ):
             shown |= asyncio.run(run_load(at, *load)).as_dict()
             if args.whole:
