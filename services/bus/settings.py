@@ -118,6 +118,10 @@ class Settings:
     dicom_host: str = setting("0.0.0.0", "Address of the C-STORE provider")
     dicom_port: int = setting(11112, "Its port")
     dicom_ae_title: str = setting("WARDSTREAM", "Its application entity title")
+    dicom_callers: tuple[str, ...] = setting(
+        (), "Calling AE titles that are let in, separated by commas; any when empty"
+    )
+    dicom_max_associations: int = setting(16, "DICOM associations open at once; more are turned away")
     mllp_max_bytes: int = setting(16_711_680, "Longest HL7 message taken; below 16 MiB", "bytes")
     mllp_max_connections: int = setting(256, "MLLP connections open at once; more are turned away")
     mllp_frame_timeout: float = setting(30.0, "For a message to arrive whole", "s")
@@ -141,6 +145,9 @@ class Settings:
     shadow_model: str = setting("", "A challenger that scores to risk.predictions.shadow: name or name:version")
     page_host: str = setting("0.0.0.0", "Address of the page")
     page_port: int = setting(8090, "Its port")
+    page_url: str = setting("", "The page's public address, for links to it; as the caller addressed it when empty")
+    page_look_back: float = setting(86400.0, "How far back the page reads when it starts", "s")
+    cors_origins: tuple[str, ...] = setting((), "Other web origins let in to FHIR and CDS Hooks; * lets in all")
 
     # Monitoring
     monitor_interval: float = setting(10.0, "Between two sets of figures on monitoring.metrics", "s")

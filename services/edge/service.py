@@ -80,6 +80,8 @@ async def run_edge(settings: Settings, stopping: asyncio.Event) -> None:
             port=settings.dicom_port,
             ae_title=settings.dicom_ae_title,
             tls=tls,
+            callers=settings.dicom_callers,
+            max_associations=settings.dicom_max_associations,
         )
         await scp.start()
         open_.push_async_callback(scp.stop)
