@@ -13,7 +13,9 @@ PlatformCollector(registry=REGISTRY)
 LABELS = frozenset(
     {"service", "topic", "partition", "group", "format", "reason", "answer", "state", "check", "kind"}
     | {"model", "version", "modality", "feature", "target", "outcome", "quantile"}
+    | {"champion", "challenger", "side"}
 )
+_PAIRING = ("champion", "challenger", "outcome")
 LATENCY_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 
@@ -88,6 +90,15 @@ CALIBRATION_SLOPE = gauge(
 CALIBRATION_INTERCEPT = gauge("monitor_calibration_intercept", "Its intercept (0 is right)", "model", "outcome")
 LABELLED = gauge("monitor_labelled_predictions", "Predictions whose outcome is known", "model", "outcome")
 POSITIVE_SHARE = gauge("monitor_outcome_share", "Share of them in which it happened", "model", "outcome")
+SHADOW_PAIRS = gauge("monitor_shadow_pairs", "Newest records that champion and challenger both scored", *_PAIRING)
+SHADOW_AGREEMENT = gauge("monitor_shadow_alert_agreement", "Share of them in which both alert or neither", *_PAIRING)
+SHADOW_DIFFERENCE = gauge("monitor_shadow_mean_difference", "Mean absolute difference of their risks", *_PAIRING)
+SHADOW_CORRELATION = gauge("monitor_shadow_correlation", "Pearson correlation of their risks", *_PAIRING)
+SHADOW_LABELLED = gauge("monitor_shadow_labelled", "Pairs whose outcome is known", *_PAIRING)
+SHADOW_AUROC = gauge("monitor_shadow_auroc", "Area under the ROC curve of each side on them", *_PAIRING, "side")
+SHADOW_BRIER = gauge("monitor_shadow_brier", "Brier score of each side on them", *_PAIRING, "side")
+SHADOW_SLOPE = gauge("monitor_shadow_calibration_slope", "Calibration slope of each side on them", *_PAIRING, "side")
+SHADOW_INTERCEPT = gauge("monitor_shadow_calibration_intercept", "Its intercept", *_PAIRING, "side")
 DATA_AGE = gauge("monitor_data_age_seconds", "Since the newest message of a format was received", "format")
 LATENCY_QUANTILE = gauge("monitor_latency_seconds", "From acknowledged to readable prediction", "quantile")
 SEEN_DEAD_LETTERS = gauge("monitor_dead_letters", "Dead letters in the look-back", "reason")

@@ -10,15 +10,19 @@ from prometheus_client import Gauge
 
 from services.bus import metrics as registry
 from services.bus.messages import RECEIVED_AT, DeadLetter, FilteredMessage, Message, MetricEvent
-from services.bus.topics import CLINICAL_EVENTS, DEAD_LETTERS, FILTERED_MESSAGES, RISK_PREDICTIONS
+from services.bus.topics import CLINICAL_EVENTS, DEAD_LETTERS, FILTERED_MESSAGES, RISK_PREDICTIONS, RISK_SHADOW
 from services.domain import performance
 from services.domain.events import ClinicalEvent, Observation
 from services.domain.prediction import Outcome, Prediction, Risk, Status
+from services.monitor.comparison import CHAMPION, Comparison
 from services.monitor.drift import Drift, Reference
 from services.monitor.stays import Stays
 
 WINDOW = 5000
 """Newest predictions (of a model) and latencies that shares and quantiles are taken over."""
+
+SHADOW = "shadow"
+"""Before the state of a challenger's predictions, which nobody was shown."""
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
@@ -33,6 +37,7 @@ class Collector:
         self._inputs = {loinc: (name, Drift(reference)) for loinc, (name, reference) in inputs.items()}
         self._score_drift = {pair: Drift(reference) for pair, reference in scores.items()}
         self._stays = Stays()
+        self._comparison = Comparison()
         self._states: Counter[tuple[str, str, str]] = Counter()
         self._dead: Counter[str] = Counter()
         self._filtered: Counter[str] = Counter()
@@ -44,6 +49,7 @@ class Collector:
         self.undecodable = 0
         self._readers: dict[str, tuple[msgspec.json.Decoder[Any], Callable[[Any, Message], None]]] = {
             RISK_PREDICTIONS.name: (msgspec.json.Decoder(Prediction), self._prediction),
+            RISK_SHADOW.name: (msgspec.json.Decoder(Prediction), self._shadow),
             CLINICAL_EVENTS.name: (msgspec.json.Decoder(ClinicalEvent), self._event),
             DEAD_LETTERS.name: (msgspec.json.Decoder(DeadLetter), self._dead_letter),
             FILTERED_MESSAGES.name: (msgspec.json.Decoder(FilteredMessage), self._filtered_message),
@@ -66,9 +72,16 @@ class Collector:
             self._latencies.append(max(0, message.timestamp_ms - received) / 1000)
         self._modalities[model].append({m.name: (m.present, m.stale) for m in prediction.modalities})
         self._stays.note_prediction(prediction)
+        self._comparison.note_prediction(prediction)
         for risk in prediction.risks:
             self._states[model, prediction.model_version, risk.status] += 1
             self._risk(model, risk)
+
+    def _shadow(self, prediction: Prediction, _: Message) -> None:
+        """A challenger's: counted, and held against the champion's, but not part of the figures of what was shown."""
+        for risk in prediction.risks:
+            self._states[prediction.model, prediction.model_version, f"{SHADOW} {risk.status}"] += 1
+        self._comparison.note_prediction(prediction)
 
     def _risk(self, model: str, risk: Risk) -> None:
         if risk.status is not Status.SCORED or risk.probability is None:
@@ -82,6 +95,8 @@ class Collector:
         received = int(message.headers.get(RECEIVED_AT, b"0"))
         self._received[event.format] = max(received, self._received.get(event.format, 0))
         self._stays.note_event(event)
+        for stays in self._comparison.stays():
+            stays.note_event(event)
         for fact in event.facts:
             if isinstance(fact, Observation) and isinstance(fact.value, float) and fact.code.code in self._inputs:
                 self._inputs[fact.code.code][1].add(fact.value)
@@ -99,6 +114,7 @@ class Collector:
             *self._shares(),
             *self._drifts(),
             *self._performance(),
+            *self._shadows(),
             *self._ages(now_ms),
             *((registry.GROUP_LAG, float(lag), {"group": group}, "") for group, lag in lags.items()),
         ]
@@ -112,7 +128,8 @@ class Collector:
             labels = {"model": model, "version": version, "state": state}
             yield registry.SEEN_PREDICTIONS, float(count), labels, ""
         for model in {key[0] for key in self._states}:
-            total = sum(count for key, count in self._states.items() if key[0] == model)
+            own = (count for key, count in self._states.items() if key[0] == model and not key[2].startswith(SHADOW))
+            total = sum(own)
             before, at = self._since.get(model, (total, now_ms))
             if now_ms > at:
                 yield registry.PREDICTION_RATE, (total - before) / ((now_ms - at) / 1000), {"model": model}, "/s"
@@ -159,6 +176,26 @@ class Collector:
                 (registry.CALIBRATION_INTERCEPT, line[1]),
             )
             yield from ((gauge, value, names, "") for gauge, value in values if value is not None)
+
+    def _shadows(self) -> Iterator["Figure"]:
+        for against, one in self._comparison.agreement():
+            names = {k: str(v) for k, v in against._asdict().items()}
+            yield registry.SHADOW_PAIRS, float(one.pairs), names, ""
+            yield registry.SHADOW_AGREEMENT, one.alert_agreement, names, ""
+            yield registry.SHADOW_DIFFERENCE, one.mean_difference, names, ""
+            if one.correlation is not None:
+                yield registry.SHADOW_CORRELATION, one.correlation, names, ""
+        for against, side, found in self._comparison.performance():
+            names = {k: str(v) for k, v in against._asdict().items()}
+            if side == CHAMPION:
+                yield registry.SHADOW_LABELLED, float(found.labelled), names, ""
+            values = (
+                (registry.SHADOW_AUROC, found.auroc),
+                (registry.SHADOW_BRIER, found.brier),
+                (registry.SHADOW_SLOPE, found.slope),
+                (registry.SHADOW_INTERCEPT, found.intercept),
+            )
+            yield from ((gauge, value, {**names, "side": side}, "") for gauge, value in values if value is not None)
 
     def _ages(self, now_ms: int) -> Iterator["Figure"]:
         for form, received in self._received.items():

@@ -24,6 +24,7 @@ from services.bus.topics import (
     FILTERED_MESSAGES,
     MONITORING_METRICS,
     RISK_PREDICTIONS,
+    RISK_SHADOW,
     STEP_INPUTS,
     consumer_group,
 )
@@ -32,7 +33,7 @@ from services.monitor.references import load_references
 
 log = logging.getLogger(__name__)
 
-TOPICS = (RISK_PREDICTIONS, CLINICAL_EVENTS, DEAD_LETTERS, FILTERED_MESSAGES)
+TOPICS = (RISK_PREDICTIONS, RISK_SHADOW, CLINICAL_EVENTS, DEAD_LETTERS, FILTERED_MESSAGES)
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 
 

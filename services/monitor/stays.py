@@ -7,6 +7,7 @@ patient are left out. A stay counts once it has ended; ending can be taken back 
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from datetime import datetime
 
 from services.domain.events import ClinicalEvent, Merge
 from services.domain.outcomes import died, sepsis_onset, stay_ended
@@ -54,13 +55,16 @@ class Stays:
         """Keep the scored risks of a prediction (a repeat overwrites itself)."""
         if prediction.superseded_by:
             return
-        as_of = round(prediction.as_of.timestamp() * 1000)
         for risk in prediction.risks:
             if risk.status is Status.SCORED and risk.probability is not None:
-                scores = self._of(prediction.patient).scores.setdefault((prediction.model, risk.outcome), {})
-                scores[as_of] = risk.probability
-                if len(scores) > MAX_PREDICTIONS:
-                    del scores[min(scores)]
+                self.note_risk(prediction.patient, (prediction.model, risk.outcome), prediction.as_of, risk.probability)
+
+    def note_risk(self, patient: str, pair: tuple[str, Outcome], as_of: datetime, probability: float) -> None:
+        """Keep one risk of a patient under a model's name and an outcome; one for the same moment replaces it."""
+        scores = self._of(patient).scores.setdefault(pair, {})
+        scores[round(as_of.timestamp() * 1000)] = probability
+        if len(scores) > MAX_PREDICTIONS:
+            del scores[min(scores)]
 
     def note_event(self, event: ClinicalEvent) -> None:
         """Learn of death, discharge, sepsis and merges."""

@@ -9,6 +9,9 @@ const TITLES = {
   input_psi: "Input drift (PSI)", score_psi: "Score drift (PSI)", score_quantile: "Score distribution",
   auroc: "AUROC on ended stays", brier: "Brier score", calibration_slope: "Calibration slope", calibration_intercept: "Calibration intercept",
   labelled_predictions: "Predictions with known outcome", outcome_share: "Share with the outcome",
+  shadow_pairs: "Shadow: records both scored", shadow_alert_agreement: "Shadow: same alert (share)", shadow_mean_difference: "Shadow: mean difference of risks",
+  shadow_correlation: "Shadow: correlation of risks", shadow_labelled: "Shadow: pairs with known outcome", shadow_auroc: "Shadow: AUROC of both",
+  shadow_brier: "Shadow: Brier score of both", shadow_calibration_slope: "Shadow: calibration slope of both", shadow_calibration_intercept: "Shadow: calibration intercept of both",
   dead_letters: "Dead letters", filtered: "Filtered messages",
 };
 const ORDER = Object.keys(TITLES);
