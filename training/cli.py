@@ -70,11 +70,12 @@ def _report(fitted: Fitted, folder: Path) -> None:
 
 
 def _elsewhere(args: argparse.Namespace) -> int:
-    """The tasks of the image and note encoders and of eICU, which have their own training code."""
-    import importlib
+    """The image encoder has its own training program."""
+    from training.images.train import main as train_images
 
-    modules = {"cxr-pneumonia": "training.images.cli", "mortality-24h": "training.eicu.cli"}
-    return int(importlib.import_module(modules[args.task]).command(args))
+    sys.argv = ["wardstream train cxr-pneumonia", "--data", str(args.data), *args.rest]
+    train_images()
+    return 0
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -98,7 +98,8 @@ def write(folder: Path, fitted: Fitted, manifest: dict[str, Any], found: dict[st
         "Predictors: 45 variables and their statistics over 6, 12, 24 and 72 h (`services/domain/features`), age, "
         "sex, unit, hours in the unit and the hospital. Outcomes: Sepsis-3 onset within 6 hours as the 2019 challenge "
         "labels it (each hour); death in hospital (asked at 6-hour steps of the first 48 h). Missing values stay "
-        "missing: trees route them, the network has a mark for them. Values outside the plausible bounds are dropped as live.",
+        "missing: trees route them, the network has a mark for them. Values outside the plausible bounds are dropped, "
+        "as they are live.",
         "",
         "## Figures",
         "",

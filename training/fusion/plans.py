@@ -25,9 +25,9 @@ SEPSIS_TREES = TreeSettings(
     },
 )
 MORTALITY_TREES = TreeSettings(
-    300,
+    400,
     {
-        "learning_rate": 0.03,
+        "learning_rate": 0.05,
         "num_leaves": 15,
         "min_data_in_leaf": 60,
         "feature_fraction": 0.08,
@@ -51,6 +51,7 @@ DATA_SETS: dict[str, Load] = {
 TASKS: dict[str, tuple[str, ...]] = {
     "sepsis-6h": ("cinc2019",),
     "mortality-48h": ("cinc2012",),
+    "mortality-24h": ("eicu",),
     "fusion": ("cinc2019", "cinc2012", "eicu"),
 }
 """Task -> the data sets that it is trained on."""
