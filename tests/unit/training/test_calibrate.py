@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from training.fusion import calibrate
 from training.fusion.folds import fold_of
-from training.fusion.utility import gains, septic_gain
+from training.fusion.utility import gains
 
 
 def sample(n: int = 20_000, slope: float = 1.0, shift: float = -2.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -94,10 +94,6 @@ def test_the_gain_of_an_alert_is_the_official_utilitys_difference(hours: int, fi
     gain = gains(label, np.zeros(hours, np.int32))
     never = official(label, np.zeros(hours, bool))
     assert gain[alert].sum() == pytest.approx(official(label, alert) - never, abs=1e-5)
-
-
-def test_the_utility_has_its_published_corners() -> None:
-    assert septic_gain(np.array([-20, -12, -6, 3, 4])).tolist() == pytest.approx([-0.05, 0, 1, 2, 0])
 
 
 def test_a_patient_stays_in_one_fold_for_ever() -> None:
