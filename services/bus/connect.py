@@ -5,7 +5,8 @@ from typing import Any
 
 from services.bus.settings import Settings
 
-COMPRESSION = "lz4"
+COMPRESSION = "zstd"
+"""aiokafka compresses lz4 at its slowest level: 50-110 MB/s here, against 500-700 MB/s for zstd, and less small."""
 LINGER_MS = 5
 MAX_BATCH_BYTES = 512 << 10
 """Of one partition's messages in a request. A client sends one batch a partition at a time, so its default of 16 KiB
