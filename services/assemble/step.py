@@ -52,6 +52,14 @@ class State(msgspec.Struct, omit_defaults=True):
         return self.mark is not None and not self.revived
 
 
+class _Written(msgspec.Struct, omit_defaults=True):
+    """`State` with its record encoded already: the same JSON, without encoding a long record a second time."""
+
+    record: msgspec.Raw
+    mark: Mark | None = None
+    revived: bool = False
+
+
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 _DECODER = msgspec.json.Decoder(State)
 
@@ -71,29 +79,31 @@ class Assemble:
         if message.key != event.patient.encode():
             rejected = Rejected(RejectReason.SCHEMA_VIOLATION, "key", "the message key must be the event's patient key")
             return Result(state, [dead_letter(message, rejected, self.name)])
-        before = _DECODER.decode(state) if state else State(PatientRecord(patient=event.patient))
-        outputs = assemble(event, before)
+        known = _DECODER.decode(state) if state else State(PatientRecord(patient=event.patient))
+        outputs, content = assemble(event, known)
         headers = {**carried(message), EVENT_ID: event.event_id.encode()}
-        return Result(_ENCODER.encode(before), [_with(output, headers) for output in outputs])
+        written = _Written(msgspec.Raw(content), known.mark, known.revived)
+        return Result(_ENCODER.encode(written), [_with(output, headers) for output in outputs])
 
 
-def assemble(event: ClinicalEvent, state: State) -> Sequence[Output]:
-    """Apply one event to the key's state, in place; returns what to publish."""
+def assemble(event: ClinicalEvent, state: State) -> tuple[Sequence[Output], bytes]:
+    """Apply one event to the key's state, in place; returns what to publish, and the state's record encoded."""
     loop = _loop(event, state)
     if state.mark and loop is None:
         merges = [fact for fact in event.facts if isinstance(fact, Merge)]
-        if not merges:
-            return [_forward(event, state.mark)]
-        return _merge_again(event, merges[0], state)
+        if merges:
+            return _merge_again(event, merges[0], state)
+        return [_forward(event, state.mark)], encode_record(state.record)
     if state.mark and loop and not _survives(event.patient, loop):
-        return [_forward(msgspec.structs.replace(event, via=loop[:-1]), state.mark)]
+        return [_forward(msgspec.structs.replace(event, via=loop[:-1]), state.mark)], encode_record(state.record)
     state.revived = state.mark is not None
     merge = next((fact for fact in event.facts if isinstance(fact, Merge) and fact.into != event.patient), None)
     outcome = fold(state.record, event)
+    content = encode_record(state.record)
     if merge:
         state.mark, state.revived = Mark(merge.into, merge.version), False
-        return _superseded(state, event.via)
-    return [_record(state.record, outcome)]
+        return _superseded(state, content, event.via), content
+    return [_record(state.record.patient, content, outcome)], content
 
 
 def _loop(event: ClinicalEvent, state: State) -> list[Hop] | None:
@@ -113,29 +123,29 @@ def _survives(key: str, loop: list[Hop]) -> bool:
     return hops[(latest + 1) % len(hops)].key == key
 
 
-def _merge_again(event: ClinicalEvent, merge: Merge, state: State) -> Sequence[Output]:
+def _merge_again(event: ClinicalEvent, merge: Merge, state: State) -> tuple[Sequence[Output], bytes]:
     """A merge of a key that is superseded already: the lowest version is the mark, the other follows it."""
     mark = state.mark
     assert mark is not None
     fold(state.record, event)
+    content = encode_record(state.record)
     if merge.version == mark.version and merge.into == mark.into:
-        return _superseded(state, event.via)
+        return _superseded(state, content, event.via), content
     if (merge.version, merge.into) > (mark.version, mark.into):
-        return [_forward(event, mark)]
+        return [_forward(event, mark)], content
     displaced = Merge(id=merge.id, version=mark.version, into=mark.into)
     state.mark = Mark(merge.into, merge.version)
     follow_up = msgspec.structs.replace(
         event, event_id=digest("displaced", event.event_id, mark.into, size=16), facts=[displaced], filtered=[]
     )
-    return [*_superseded(state, event.via), _forward(follow_up, state.mark)]
+    return [*_superseded(state, content, event.via), _forward(follow_up, state.mark)], content
 
 
-def _superseded(state: State, via: list[Hop]) -> Sequence[Output]:
+def _superseded(state: State, content: bytes, via: list[Hop]) -> Sequence[Output]:
     """The old key's last record, which says where it went, and the transfer of all it held."""
     mark = state.mark
     assert mark is not None
     key = state.record.patient
-    content = encode_record(state.record)
     transfer = ClinicalEvent(
         event_id=digest("transfer", key, mark.into, state.record.record_version, size=16),
         patient=key,
@@ -145,8 +155,8 @@ def _superseded(state: State, via: list[Hop]) -> Sequence[Output]:
         facts=[Transfer(id=digest("transfer", key, size=8), version=mark.version, record=msgspec.Raw(content))],
         via=via,
     )
-    tombstone = PatientRecord(patient=key, merged_into=mark.into)
-    return [_record(tombstone, "merged"), _forward(transfer, mark)]
+    tombstone = encode_record(PatientRecord(patient=key, merged_into=mark.into))
+    return [_record(key, tombstone, "merged"), _forward(transfer, mark)]
 
 
 def _forward(event: ClinicalEvent, mark: Mark) -> Output:
@@ -158,5 +168,5 @@ def _with(output: Output, headers: dict[str, bytes]) -> Output:
     return Output(output.topic, output.key, output.value, {**headers, **output.headers})
 
 
-def _record(record: PatientRecord, outcome: str) -> Output:
-    return Output(PATIENT_RECORDS, record.patient, encode_record(record), {OUTCOME: outcome.encode()})
+def _record(patient: str, content: bytes, outcome: str) -> Output:
+    return Output(PATIENT_RECORDS, patient, content, {OUTCOME: outcome.encode()})

@@ -35,7 +35,7 @@ class Rank(IntEnum):
         return self >= Rank.CANCELLED
 
 
-class Version(msgspec.Struct, frozen=True, order=True, array_like=True):
+class Version(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """Total order over the versions of one fact: rank, then when it was issued, then the source's sequence.
 
     `issued` is epoch milliseconds (OBX-14 / MSH-7 / FHIR `issued`, `meta.lastUpdated`; 0 when unknown).

@@ -43,7 +43,7 @@ HORIZON_MS = 90 * 24 * 3600 * 1000
 LOINC = "http://loinc.org"
 
 
-class Row(msgspec.Struct, array_like=True):
+class Row(msgspec.Struct, array_like=True, gc=False):
     """One observation in its series: epoch milliseconds, value, identity, version.
 
     `flag` joins comparator and interpretation (`<|L`); it is empty for an ordinary value. `unit` is empty where it
