@@ -64,7 +64,7 @@ def prepare_image(pixels: NDArray[np.generic], photometric: str = "MONOCHROME2",
     if grey is None:
         return None
     small = area_resize(_square(grey), size, size)
-    windowed = window(small)
+    windowed = window(small, float(np.ptp(grey)))
     return None if windowed is None else windowed[None]
 
 
@@ -77,14 +77,16 @@ def thumbnail(
         return None
     scale = min(1.0, size / max(grey.shape))
     height, width = (max(1, round(side * scale)) for side in grey.shape)
-    windowed = window(area_resize(grey, height, width))
+    windowed = window(area_resize(grey, height, width), float(np.ptp(grey)))
     return None if windowed is None else (windowed * 255 + 0.5).astype(np.uint8)
 
 
-def window(image: Float32) -> Float32 | None:
-    """`image` clipped between its percentiles and scaled to [0, 1]; None when it has no contrast."""
+def window(image: Float32, spread: float) -> Float32 | None:
+    """`image` clipped between its percentiles and scaled to [0, 1]; None when it has no contrast.
+
+    `spread` is the full frame's, highest minus lowest value: resizing a blank frame leaves rounding noise.
+    """
     low, high = (float(v) for v in np.percentile(image, (LOW_PERCENTILE, HIGH_PERCENTILE)))
-    spread = float(image.max() - image.min())
     if not high - low > MIN_CONTRAST * spread or spread <= 0.0:
         return None
     return np.asarray(np.clip((image - low) / (high - low), 0.0, 1.0), dtype=np.float32)

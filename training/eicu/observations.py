@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from services.domain.features.variables import INDEX, MODEL_VARIABLES
 from training.eicu.tables import CUT_MINUTES, read_cut
+
+VENTILATED = MODEL_VARIABLES[INDEX["ventilated"]].loinc
 
 VITALS = {"noninvasivesystolic": "8480-6", "noninvasivediastolic": "8462-4", "noninvasivemean": "8478-0"}
 
@@ -163,7 +166,7 @@ def _aps(folder: Path, stays: "pd.Index[int]") -> list[pd.DataFrame]:
     awake = (table[["eyes", "motor", "verbal"]] > 0).all(axis=1) & (table["meds"] != 1)
     gcs = table[["eyes", "motor", "verbal"]].sum(axis=1).where(awake)
     ventilated = table["vent"].where(table["vent"] >= 0).astype(float)
-    return [*parts, _rows(stay, last, "9269-2", gcs, "aps-gcs"), _rows(stay, last, "19835-8", ventilated, "aps-vent")]
+    return [*parts, _rows(stay, last, "9269-2", gcs, "aps-gcs"), _rows(stay, last, VENTILATED, ventilated, "aps-vent")]
 
 
 def _fixed(values: "pd.Series[float]", loinc: str) -> pd.DataFrame:

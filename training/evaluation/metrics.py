@@ -86,7 +86,7 @@ METRICS: Mapping[str, Metric] = {
 def summary(
     label: ArrayLike, risk: ArrayLike, patient: ArrayLike, *, repeats: int = 1000, seed: int = 0
 ) -> dict[str, Any]:
-    """All of METRICS with a 95 % interval each (`auroc`, `auroc_ci`...); `n`, `n_patients`, `n_positive`, `prevalence`."""
+    """All of METRICS with a 95 % interval each (`auroc`, `auroc_ci`...), numbers of rows and patients, prevalence."""
     y, p = _pair(label, risk)
     patients = np.asarray(patient)
     found: dict[str, Any] = {

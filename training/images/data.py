@@ -1,49 +1,66 @@
-"""NIH ChestX-ray14 in its public form: a folder of pictures and `labels.csv`."""
+"""NIH ChestX-ray14 in its public form: a folder of pictures and `labels.csv`. Needs neither torch nor pandas."""
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
 from services.domain.images import SIZE, prepare_image
 
+Names = NDArray[np.object_]
+
 
 @dataclass(frozen=True)
 class Radiographs:
-    """N radiographs: `images` float32 [N, 1, H, W], `pneumonia` bool [N], and one row each in `table`.
+    """N radiographs: `images` float32 [N, 1, H, W], `pneumonia` bool [N], and who is on them.
 
-    `table` has `image`, `patient`, `age`, `sex`, `view` (PA or AP).
+    `ages` in years (NaN unknown), `sexes` male/female/unknown, `views` PA/AP.
     """
 
     images: NDArray[np.float32]
     pneumonia: NDArray[np.bool_]
-    table: pd.DataFrame
+    patients: Names
+    ages: NDArray[np.float64]
+    sexes: Names
+    views: Names
 
     def __len__(self) -> int:
-        return len(self.table)
-
-    @property
-    def patients(self) -> NDArray[np.object_]:
-        return np.asarray(self.table["patient"].astype(str), dtype=object)
+        return len(self.images)
 
 
-def read_radiographs(folder: Path, size: int = SIZE) -> Radiographs:
+def read_radiographs(folder: Path, size: int = SIZE, limit: int | None = None) -> Radiographs:
     """Reads `labels.csv` and the pictures that it names, below `folder` or `folder/images`.
 
     Kept are images whose label string holds `Pneumonia` or is `No Finding`. Raises FileNotFoundError when the
-    table or a picture is missing, ValueError when a picture is blank.
+    table or a picture is missing, KeyError naming a missing column, ValueError when a picture is blank.
     """
-    table = pd.read_csv(folder / "labels.csv", dtype={"patient": str})
-    labels = table["labels"].str.split("|")
-    pneumonia = labels.map(lambda found: "Pneumonia" in found)
-    kept = pneumonia | labels.map(lambda found: found == ["No Finding"])
-    table = table[kept].reset_index(drop=True)
-    images = [_read(_locate(folder, name), size) for name in table["image"]]
-    stacked = np.stack(images) if images else np.zeros((0, 1, size, size), dtype=np.float32)
-    return Radiographs(stacked, pneumonia[kept].to_numpy(dtype=bool), table)
+    with open(folder / "labels.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if _kept(row["labels"].split("|"))][:limit]
+    images = [_read(_locate(folder, row["image"]), size) for row in rows]
+    return Radiographs(
+        images=np.stack(images) if images else np.zeros((0, 1, size, size), np.float32),
+        pneumonia=np.asarray(["Pneumonia" in row["labels"].split("|") for row in rows], dtype=bool),
+        patients=np.asarray([row["patient"] for row in rows], dtype=object),
+        ages=np.asarray([_number(row.get("age")) for row in rows], dtype=np.float64),
+        sexes=np.asarray(
+            [{"M": "male", "F": "female"}.get(row.get("sex", ""), "unknown") for row in rows], dtype=object
+        ),
+        views=np.asarray([row.get("view", "") for row in rows], dtype=object),
+    )
+
+
+def _kept(findings: list[str]) -> bool:
+    return "Pneumonia" in findings or findings == ["No Finding"]
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return float("nan")
 
 
 def _locate(folder: Path, name: str) -> Path:

@@ -22,7 +22,7 @@ def export(trunk: Trunk, head: Head, slope: float, intercept: float) -> onnx.Mod
     """The graph: `image` float32 [rows, 1, SIZE, SIZE], `row_id` -> `embedding`, `finding`, `row_id_out`."""
     module = Served(trunk, head, slope, intercept).eval()
     rows = torch.export.Dim("rows", min=1, max=4096)
-    file = BytesIO()
+    file: Any = BytesIO()
     torch.onnx.export(
         module,
         (torch.zeros(2, 1, SIZE, SIZE), torch.zeros(2, 1, dtype=torch.int64)),

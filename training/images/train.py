@@ -46,7 +46,7 @@ def compute_views(trunk: Trunk, pictures: Radiographs, seed: int = 0) -> Views:
     found = []
     with torch.inference_mode():
         for view in progress(range(1 + VIEWS), "views"):
-            parts = [pool(trunk(augment(x, generator) if view else x)) for x in images.split(50)]
+            parts = [pool(trunk(augment(x, generator) if view else x)) for x in torch.split(images, 50)]
             found.append(torch.cat(parts))
     return Views(torch.stack(found).clone(), torch.from_numpy(pictures.pneumonia.astype(np.float32)))
 
@@ -65,7 +65,7 @@ def train_head(views: Views, rows: NDArray[np.intp], seed: int) -> Head:
         target = views.labels[picked] * (1 - SMOOTHING) + SMOOTHING / 2
         loss = nn.functional.binary_cross_entropy_with_logits(logit, target)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     return head.eval()

@@ -1,0 +1,80 @@
+"""What evaluation reports: the keys of the contract, an HTML page that needs nothing else, and no NaN in the JSON."""
+
+import json
+
+import numpy as np
+import pytest
+
+from training.evaluation.command import _plain
+from training.evaluation.figures import evaluate_scores
+from training.evaluation.report import html_report, text_table
+from training.evaluation.scored import Scores
+
+KEYS = ("auroc", "auprc", "min_se_ppv", "brier", "calibration_slope", "calibration_intercept")
+
+
+def scores(hourly: bool = True, patients: int = 60, hours: int = 24) -> Scores:
+    rng = np.random.default_rng(0)
+    septic = np.arange(patients) % 4 == 0
+    label = np.concatenate([np.zeros(0, bool), *(np.arange(hours) >= (12 if s else 99) for s in septic)])
+    n = len(label)
+    risk = np.clip(rng.random(n) * 0.5 + label * 0.3, 0, 1)
+    patient = np.repeat([f"p{i:03d}" for i in range(patients)], hours).astype(object)
+    return Scores(
+        task="sepsis-6h" if hourly else "mortality-48h",
+        label=label,
+        risk=risk,
+        patient=patient,
+        hours=np.tile(np.arange(hours, dtype=float), patients),
+        groups={"sex": np.where(np.arange(n) // hours % 2 == 0, "male", "female").astype(object)},
+        controls={"hours": np.tile(np.arange(hours, dtype=float), patients)},
+        threshold=0.45,
+        model={"name": "risk_fusion", "version": "1", "sha256": "00"},
+        hourly=hourly,
+    )
+
+
+@pytest.mark.parametrize("hourly", [True, False])
+def test_every_headline_figure_has_its_interval_beside_it(hourly: bool) -> None:
+    found = evaluate_scores(scores(hourly), repeats=40)
+    assert found["n_patients"] == 60
+    for key in (*KEYS, *(["utility"] if hourly else [])):
+        low, high = found[f"{key}_ci"]
+        assert low <= found[key] <= high, key
+    assert (found["utility"] is None) == (not hourly)
+
+
+def test_the_json_has_no_nan_and_comes_back_the_same() -> None:
+    found = _plain(evaluate_scores(scores(), repeats=20))
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_the_page_stands_alone_and_names_no_patient() -> None:
+    page = html_report(_plain(evaluate_scores(scores(), repeats=20)))
+    assert page.count("<svg") == 4
+    assert "http" not in page
+    assert "<script" not in page
+    assert "p001" not in page
+    for word in ("utility", "reliability", "subgroups", "snooze", "sex: male"):
+        assert word in page.lower()
+
+
+def test_the_table_for_the_terminal_shows_figures_and_controls() -> None:
+    table = text_table(_plain(evaluate_scores(scores(), repeats=20)))
+    assert "auroc" in table
+    assert "against hours" in table
+
+
+def test_a_small_subgroup_is_counted_and_not_judged() -> None:
+    some = scores()
+    some.groups["unit"] = np.where(np.arange(len(some.label)) < 24, "tiny", "large").astype(object)
+    rows = {row["value"]: row for row in evaluate_scores(some, repeats=20)["subgroups"] if row["variable"] == "unit"}
+    assert "auroc" in rows["large"]
+    assert rows["tiny"]["n"] == 24
+    assert rows["tiny"]["n_positive"] >= 10 or "auroc" not in rows["tiny"]
+
+
+def test_nobody_to_ask_about_is_an_error_and_not_a_table_of_nothing() -> None:
+    empty = scores(patients=0)
+    with pytest.raises(ValueError, match="no patient"):
+        evaluate_scores(empty)
