@@ -9,6 +9,7 @@ forbidden and the process ends.
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ from services.bus.topics import LARGE, Topic
 log = logging.getLogger(__name__)
 
 WATCH_S = 0.2  # how often a failed agent or a crashed app is looked for
-STOP_TIMEOUT_S = 20.0  # for the batch in hand, the last commit and goodbye to the group
+STOP_TIMEOUT_S = 12.0  # for the batch in hand, the last commit and goodbye to the group
 NEVER_S = 86_400.0  # a model server may be away for hours; liveness, not the poll interval, finds what is stuck
 BUFFER = 512
 RAW: dict[str, Any] = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
@@ -71,13 +72,22 @@ class FaustEngine:
         starting = asyncio.create_task(self._app.start())
         try:
             await self._watch(starting)
-            await asyncio.wait_for(self._app.stop(), STOP_TIMEOUT_S)
+            await self._leave()
         finally:
             self._health.set_ready(False)
 
     async def stop(self) -> None:
-        """Let `run` finish the batch in hand, commit and return."""
+        """Let `run` finish the batch in hand, commit and return. A batch that waits for longer (the model server is
+        away) is given up uncommitted: `run` raises, and the batch comes again."""
         self._stopping.set()
+
+    async def _leave(self) -> None:
+        leaving = asyncio.create_task(self._app.stop())
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while not (await asyncio.wait({leaving}, timeout=WATCH_S))[0]:
+            if self._failure or time.monotonic() > deadline:
+                raise EngineFailed("told to stop with a batch in hand: it is not committed") from self._failure
+        leaving.result()
 
     async def _watch(self, starting: "asyncio.Task[Any]") -> None:
         while not self._stopping.is_set():

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 IDLE_POLL_MS = 200
 KEEP_ALIVE_S = 1.0  # a step that waits (the model server is away) must not look like a dead consumer
 MAX_POLL_INTERVAL_MS = 300_000
+STOP_GRACE_S = 10.0  # for the batch in hand when the process is told to stop
 
 
 class LoopEngine:
@@ -95,7 +96,14 @@ class LoopEngine:
         """Wait for the batch, polling without taking anything so that the group goes on counting us in."""
         assert self._current is not None
         paused: list[TopicPartition] = []
+        stopped_at: float | None = None
         while not (await asyncio.wait({self._current}, timeout=KEEP_ALIVE_S))[0]:
+            if self._stopping.is_set():
+                stopped_at = stopped_at or time.monotonic()
+                if time.monotonic() - stopped_at > STOP_GRACE_S:
+                    self._current.cancel()  # it waits (the model server is away); uncommitted, it comes again
+                    await asyncio.wait({self._current})
+                    return
             paused = list(self._consumer.assignment())
             self._consumer.pause(*paused)
             await self._consumer.getmany(timeout_ms=0)

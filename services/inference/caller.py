@@ -24,6 +24,7 @@ BETWEEN_TRIES_S = 0.1
 """Pause after a failure that has not opened the circuit."""
 
 LEAST_SLEEP_S = 0.001  # a remainder too small to move a clock must not become a busy loop
+LONGEST_SLEEP_S = 1.0  # so that whoever watches the wait hears of it often
 
 LEAST_ROWS = 2
 """A lone row is sent twice: matrix kernels take another path for one row than for many, and its last digits would
@@ -140,7 +141,7 @@ class Caller:
             if self.circuit.state is State.HALF_OPEN:
                 await self._probe()
             else:
-                await self.sleep(max(self.circuit.wait_s, LEAST_SLEEP_S))
+                await self.sleep(min(max(self.circuit.wait_s, LEAST_SLEEP_S), LONGEST_SLEEP_S))
 
     async def away(self) -> bool:
         """Whether the circuit is open after a probe, where it is time for one."""
