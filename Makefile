@@ -51,5 +51,21 @@ integration: .venv-dev .venv-triton  ## The tests against real Kafka, Triton and
 format: .venv-dev  ## Rewrite the sources in the house style
 	.venv-dev/bin/ruff check --fix . && .venv-dev/bin/ruff format .
 
+bench: .venv-dev .venv-triton  ## Every benchmark, each beside its peer or limit (about 10 minutes; leave the machine alone)
+	.venv-dev/bin/python -m benchmarks.hl7_parse
+	.venv-dev/bin/python -m benchmarks.patients
+	.venv-dev/bin/python -m benchmarks.engine
+	.venv-dev/bin/python -m benchmarks.triton
+	.venv-dev/bin/python -m benchmarks.pipeline $(if $(DATA),--data $(DATA))
+
+lock:  ## Resolve requirements/*.in anew (needs uv)
+	for name in runtime triton; do uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/$$name.in -o requirements/$$name.lock; done
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/dev.in -c requirements/runtime.lock -o requirements/dev.lock
+
+train: .venv-dev  ## Train everything that ships: make train DATA=folder with cinc2019, cinc2012, eicu, nih_cxr
+	@test -n "$(DATA)" || { echo "make train needs DATA=folder"; exit 2; }
+	.venv-dev/bin/python -m services.cli train fusion --data $(DATA)
+	.venv-dev/bin/python -m services.cli train cxr-pneumonia --data $(DATA)/nih_cxr
+
 clean:  ## Remove environments, caches and local state
 	rm -rf .venv .venv-dev .venv-triton .wardstream .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,6 +1,7 @@
 """Topics made and checked, lag and end offsets: the operator's view of the cluster (kafka-python's admin client)."""
 
 import dataclasses
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, Of
 from kafka.errors import TopicAlreadyExistsError
 
 from services.bus.connect import kafka_python
-from services.bus.settings import Settings
+from services.bus.settings import Settings, load
 from services.bus.topics import TOPICS, Topic
 
 READY_TIMEOUT_MS = 30_000  # until every partition of a new topic has a leader; below 1 s is usual
@@ -156,3 +157,15 @@ def _ends(client: KafkaAdminClient, topics: list[str]) -> dict[tuple[str, int], 
         for part in one["partitions"]
     }
     return {(tp.topic, tp.partition): found.offset for tp, found in client.list_partition_offsets(specs).items()}
+
+
+def command(*, check: bool) -> int:
+    """`wardstream topics`: make what is missing (unless `check`), list the table; exit status 1 where Kafka differs."""
+    settings = load()
+    differences = verify_topics(settings) if check else create_topics(settings)
+    for topic in TOPICS:
+        days = topic.retention_ms / 86_400_000
+        print(f"{topic.name:<24} {partitions(topic, settings):>3} partitions, {days:g} days  {topic.summary}")
+    for difference in differences:
+        print(f"differs: {difference}", file=sys.stderr)
+    return 1 if differences else 0
