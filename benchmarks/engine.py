@@ -120,10 +120,9 @@ def _bare(settings: Settings, source: Topic, count: int) -> float:
         consumer = AIOKafkaConsumer(source.name, **aiokafka(settings), auto_offset_reset="earliest")
         await consumer.start()
         try:
-            seen, began = 0, 0.0
+            seen, began = 0, time.perf_counter()
             while seen < count:
                 seen += sum(map(len, (await consumer.getmany(timeout_ms=1000)).values()))
-                began = began or time.perf_counter()
             return count / (time.perf_counter() - began)
         finally:
             await consumer.stop()

@@ -9,6 +9,7 @@ import json
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -31,6 +32,10 @@ def _values(count: int, start: int = 0) -> list[tuple[str, bytes]]:
 def _step(kind: str, inputs: Sequence[Topic], output: Topic, delay_s: float = 0.0) -> dict[str, Any]:
     name = f"t{uuid.uuid4().hex[:8]}"
     return {"kind": kind, "name": name, "inputs": list(inputs), "output": output, "delay_s": delay_s}
+
+
+def _more_than(harness: Harness, topic: Topic, count: int) -> bool:
+    return harness.count(topic) > count
 
 
 def _origins(messages: Sequence[Message]) -> list[tuple[str, int, int]]:
@@ -111,7 +116,7 @@ async def test_a_worker_that_is_killed_is_replaced_without_loss(harness: Harness
     harness.publish(source, _values(2000))
     for threshold in (200, 900):
         worker = await harness.start(step, instance="a")
-        await until(lambda threshold=threshold: harness.count(out) > threshold)
+        await until(partial(_more_than, harness, out, threshold))
         await worker.kill()
     if disk == "lost":
         harness.lose_disk()
