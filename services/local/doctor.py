@@ -57,7 +57,7 @@ def _kafka() -> Check:
     from services.local.kafka_artifacts import KAFKA_VERSION
 
     jars = list((load().home / "cache" / "maven").rglob(f"kafka_2.13-{KAFKA_VERSION}.jar"))
-    mend = f"Apache Kafka {KAFKA_VERSION} is downloaded at the first start (about 130 MB)"
+    mend = f"Apache Kafka {KAFKA_VERSION} is downloaded at the first start (44 MB)"
     return Check("Kafka artefacts", f"{KAFKA_VERSION}, downloaded" if jars else "", mend, needed=False)
 
 
