@@ -126,6 +126,28 @@ def build_parser() -> argparse.ArgumentParser:
     )
     normalize.add_argument("files", type=Path, nargs="+", metavar="FILE")
 
+    deidentify = command(
+        "deidentify",
+        _deidentify,
+        "Turn recorded HL7, FHIR and DICOM traffic into a training set without identifiers. Exit status 1 if any was "
+        "refused.",
+        "  wardstream deidentify recording/ --out training-set --secret-file ~/deidentify.secret\n"
+        "  wardstream deidentify --topics --out training-set --secret-file ~/deidentify.secret",
+    )
+    deidentify.add_argument("paths", type=Path, nargs="*", metavar="IN", help="files, or folders of files")
+    deidentify.add_argument("--topics", action="store_true", help="read the raw topics of Kafka in place of files")
+    deidentify.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="an empty or new folder")
+    deidentify.add_argument(
+        "--secret-file", type=Path, required=True, metavar="FILE", help="keys every pseudonym; made if absent"
+    )
+    deidentify.add_argument(
+        "--max-shift-days", type=int, default=365, metavar="N", help="times of a patient move by up to N days (365)"
+    )
+    deidentify.add_argument("--keep-text", action="store_true", help="keep notes as they are: they may name people")
+    deidentify.add_argument(
+        "--strict-pixels", action="store_true", help="refuse images unless (0028,0301) says that none is written in"
+    )
+
     score = command(
         "score-dataset",
         _score_dataset,
@@ -223,6 +245,12 @@ def _normalize(args: argparse.Namespace) -> int:
     from services.normalize.offline import normalize_files
 
     return normalize_files(args.files, site_from_settings(load()), sys.stdout, sys.stderr)
+
+
+def _deidentify(args: argparse.Namespace) -> int:
+    from services.deidentify.command import command
+
+    return command(args)
 
 
 def _score_dataset(args: argparse.Namespace) -> int:

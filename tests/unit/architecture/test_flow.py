@@ -15,6 +15,7 @@ FLOW = (
     "bus",
     "edge",
     "normalize",
+    "deidentify",
     "assemble",
     "inference",
     "encode",
