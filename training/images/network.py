@@ -100,18 +100,22 @@ class Trunk(nn.Module):
 
 
 class Head(nn.Module):
-    """Pooled features [N, FEATURES] to (embedding [N, EMBEDDING] in (-1, 1), pneumonia logit [N])."""
+    """Pooled features [N, FEATURES] to (embedding [N, EMBEDDING], pneumonia logit [N]).
 
-    def __init__(self, dropout: float = 0.5) -> None:
+    The features are standardised; the embedding is their first principal components, the logit a linear reading of
+    all of them. Fitted in closed form by `training.images.train`.
+    """
+
+    def __init__(self) -> None:
         super().__init__()
-        self.norm_in = nn.BatchNorm1d(FEATURES, affine=False)
-        self.project = nn.Linear(FEATURES, EMBEDDING)
-        self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(EMBEDDING, 1)
+        self.mean = nn.Parameter(torch.zeros(FEATURES))
+        self.scale = nn.Parameter(torch.ones(FEATURES))
+        self.components = nn.Linear(FEATURES, EMBEDDING)
+        self.output = nn.Linear(FEATURES, 1)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        embedding = torch.tanh(self.project(self.dropout(self.norm_in(features))))
-        return embedding, self.output(self.dropout(embedding)).squeeze(1)
+        standard = (features - self.mean) / self.scale
+        return self.components(standard), self.output(standard).squeeze(1)
 
 
 def pool(maps: Tensor) -> Tensor:

@@ -113,19 +113,24 @@ def publish(table: NoteTable, figures: Sequence[dict[str, Any]], stays: Sequence
     return publish_encoder(export(table), MODEL, repository, MAX_BATCH, details)
 
 
+def train(data: Path, repository: Path) -> list[dict[str, Any]]:
+    """Trains and publishes the note encoder; returns the cross-validated figures of each seed."""
+    stays = load_stays(data)
+    corpus, targets = corpus_of(stays), read_targets(data, pd.Index([stay.stay for stay in stays]))
+    hospitals = np.array([stay.hospital for stay in stays])
+    patients = [stay.patient for stay in stays]
+    risks = [cross_validate(corpus, targets, hospitals, seed) for seed in progress(SEEDS, "cross-validation")]
+    figures = [summary(targets["death"], risk, patients) for risk in risks]
+    publish(fit_table(corpus, standardised(targets), fit_semantics(corpus)), figures, stays, repository)
+    return figures
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the note encoder.")
     parser.add_argument("--data", type=Path, required=True, help="folder with eICU's csv.gz tables")
     parser.add_argument("--repository", type=Path, default=Path("model_repository"))
     arguments = parser.parse_args()
-    stays = load_stays(arguments.data)
-    corpus, targets = corpus_of(stays), read_targets(arguments.data, pd.Index([stay.stay for stay in stays]))
-    hospitals = np.array([stay.hospital for stay in stays])
-    patients = [stay.patient for stay in stays]
-    risks = [cross_validate(corpus, targets, hospitals, seed) for seed in progress(SEEDS, "cross-validation")]
-    figures = [summary(targets["death"], risk, patients) for risk in risks]
-    table = fit_table(corpus, standardised(targets), fit_semantics(corpus))
-    publish(table, figures, stays, arguments.repository)
+    figures = train(arguments.data, arguments.repository)
     print(json.dumps([{k: f[k] for k in ("auroc", "auroc_ci", "auprc", "auprc_ci")} for f in figures], indent=1))
 
 
