@@ -27,7 +27,7 @@ def publish_encoder(
     path = folder / version / "model.onnx"
     path.write_bytes(graph.SerializeToString())
     tensors = _tensors("input", graph.graph.input) + _tensors("output", graph.graph.output)
-    for file, backend, kind in (("config.pbtxt", "onnxruntime", "GPU"), ("configs/cpu.pbtxt", "python", "CPU")):
+    for file, backend, kind in (("config.pbtxt", "onnxruntime", "AUTO"), ("configs/cpu.pbtxt", "python", "CPU")):
         head = f'name: "{name}"\nbackend: "{backend}"\nmax_batch_size: {max_batch}\n'
         group = f"instance_group [ {{ kind: KIND_{kind} count: 1 }} ]\n"
         (folder / file).write_text(f"{head}{tensors}dynamic_batching {{}}\n{group}{VERSIONS}")

@@ -142,7 +142,7 @@ def _write_configs(folder: Path, name: str, graph: onnx.ModelProto) -> None:
     body = _tensors("input", graph.graph.input) + _tensors("output", graph.graph.output) + "dynamic_batching {}\n"
     head = f'name: "{name}"\n'
     size = f"max_batch_size: {MAX_BATCH[name]}\n"
-    gpu = "instance_group [ { kind: KIND_GPU count: 1 } ]\nversion_policy: { latest: { num_versions: 2 } }\n"
+    gpu = "instance_group [ { kind: KIND_AUTO count: 1 } ]\nversion_policy: { latest: { num_versions: 2 } }\n"
     cpu = "instance_group [ { kind: KIND_CPU count: 1 } ]\nversion_policy: { latest: { num_versions: 2 } }\n"
     (folder / "config.pbtxt").write_text(head + 'backend: "onnxruntime"\n' + size + body + gpu)
     (folder / "configs" / "cpu.pbtxt").write_text(head + 'backend: "python"\n' + size + body + cpu)
