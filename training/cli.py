@@ -9,11 +9,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from services.local.stack import MODEL_REPOSITORY
 from training.datasets.table import Table
 from training.fusion import plans
-from training.fusion.fit import Fitted, fit
+from training.fusion.controls import controls
+from training.fusion.fit import Fitted, Plan, fit
 from training.fusion.publish import publish
 from training.fusion.train import world
 from training.fusion.utility import gains
@@ -53,13 +55,24 @@ def _train(task: str, tables: dict[str, Table], options: argparse.Namespace) -> 
     plan = replace(plan, network=replace(plan.network, seed=options.seed, epochs=epochs))
     known = {"cinc2019": "sepsis-6h"}
     gained = {n: gains(t.labels[known[n]], t.stay) for n, t in tables.items() if n in known}
-    fitted = fit(tables, gained, plan, options.home / f"{task}-{options.seed}{'-quick' if options.quick else ''}")
+    home = options.home / f"{task}-{options.seed}{'-quick' if options.quick else ''}"
+    fitted = fit(tables, gained, plan, home)
     if world()[0] == 0:
         target = (
             MODEL_REPOSITORY if options.publish and task == "fusion" else options.out or options.home / "models" / task
         )
-        _report(fitted, publish(fitted, tables, gained, target))
+        checks = _controls(tables, gained, plan, home)
+        _report(fitted, publish(fitted, tables, gained, target, checks))
     return 0
+
+
+def _controls(tables: dict[str, Table], gained: dict[str, Any], plan: Plan, home: Path) -> dict[str, Any]:
+    """Time alone and missingness alone, for every outcome of every data set."""
+    return {
+        f"{outcome} on {name}": controls(table, outcome, gained.get(name), plan.folds, home)
+        for name, table in tables.items()
+        for outcome in table.labels
+    }
 
 
 def _report(fitted: Fitted, folder: Path) -> None:

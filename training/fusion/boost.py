@@ -1,5 +1,6 @@
 """Gradient boosted trees beside the network: one set per outcome, cross-fitted, served inside the same graph."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -62,14 +63,17 @@ def cross_fit(
     seed: int = 1,
     title: str = "trees",
     home: Path | None = None,
+    only: Sequence[int] | None = None,
 ) -> tuple[list[Any], NDArray[np.intp], NDArray[np.float32]]:
     """One booster per fold in `use` (default all), trained on the other folds of `rows`; their columns; and the raw
     score of every row of the table by the booster that has not seen its patient (NaN where there is none).
 
     `target` and `folds` are per row of the table; `rows` are those with a label. With `home` each booster is kept
-    there when it is done, and a run that was stopped goes on with the next.
+    there when it is done, and a run that was stopped goes on with the next. `only` restricts the columns.
     """
     columns = usable_columns(table, rows)
+    if only is not None:
+        columns = np.intersect1d(columns, np.array(only, np.intp))
     scores = np.full(len(table), np.nan, np.float32)
     boosters = []
     kept = use if use is not None else tuple(range(int(folds.max()) + 1))

@@ -10,6 +10,7 @@ from services.domain.features import FEATURE_VERSION, MODALITIES
 from training.datasets.table import Table
 from training.evaluation.metrics import summary
 from training.fusion import calibrate
+from training.fusion.controls import CONTROLS
 from training.fusion.fit import COVERAGE, Fitted
 
 REPEATS = 200
@@ -115,6 +116,7 @@ def write(folder: Path, fitted: Fitted, manifest: dict[str, Any], found: dict[st
         "| prevalence | " + " | ".join(f"{row['prevalence']:.4f}" for row in found.values()) + " |",
         "| patients | " + " | ".join(str(row["n_patients"]) for row in found.values()) + " |",
         "| network alone, AUROC / AUPRC | " + " | ".join(_part(row, "network") for row in found.values()) + " |",
+        *(_control(name, found) for name in CONTROLS),
         "| trees alone, AUROC / AUPRC | " + " | ".join(_part(row, "trees") for row in found.values()) + " |",
         "",
         "## When it does not judge",
@@ -148,6 +150,15 @@ def _line(name: str, found: dict[str, Any]) -> str:
 
 def _part(row: dict[str, Any], part: str) -> str:
     return f"{row['parts'][part]['auroc']:.3f} / {row['parts'][part]['auprc']:.3f}"
+
+
+def _control(name: str, found: dict[str, Any]) -> str:
+    cells = []
+    for row in found.values():
+        control = row["controls"].get(name)
+        utility = f" (utility {control['utility']:.3f})" if control and "utility" in control else ""
+        cells.append(f"{control['auroc']:.3f} / {control['auprc']:.3f}{utility}" if control else "-")
+    return f"| control: {name}, AUROC / AUPRC | " + " | ".join(cells) + " |"
 
 
 def _band(spec: dict[str, Any]) -> str:

@@ -25,8 +25,17 @@ FRESH_VARIABLES = 3
 """Fewer variables than this within 24 h: the model does not judge."""
 
 
-def publish(fitted: Fitted, tables: dict[str, Table], gains: dict[str, NDArray[np.float64]], repository: Path) -> Path:
-    """Writes `risk_fusion` and `risk_fusion_explain` below the repository and returns the first's folder."""
+def publish(
+    fitted: Fitted,
+    tables: dict[str, Table],
+    gains: dict[str, NDArray[np.float64]],
+    repository: Path,
+    controls: dict[str, Any] | None = None,
+) -> Path:
+    """Writes `risk_fusion` and `risk_fusion_explain` below the repository and returns the first's folder.
+
+    `controls` go into the figures, by the same keys.
+    """
     blend = Blend(fitted.network, fitted.calibration).eval()
     columns = [c.tolist() for c in fitted.columns]
     for name, graph in (
@@ -41,6 +50,8 @@ def publish(fitted: Fitted, tables: dict[str, Table], gains: dict[str, NDArray[n
             manifest |= _judgement(fitted, tables, gains)
             thresholds = {spec["name"]: spec["threshold"] for spec in manifest["outcomes"]}
             manifest["figures"] = figures(fitted, tables, gains, thresholds)
+            for key, row in manifest["figures"].items():
+                row["controls"] = (controls or {}).get(key, {})
             write(folder, fitted, manifest, manifest["figures"])
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
     return repository / MODEL
