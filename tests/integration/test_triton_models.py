@@ -58,7 +58,7 @@ def inputs_of(model: onnxruntime.InferenceSession) -> dict[str, np.ndarray]:
         shape = (ROWS, *(int(size) for size in entry.shape[1:]))
         if entry.name == "row_id":
             found[entry.name] = generator.integers(0, 2**62, shape)
-        elif entry.name in features:
+        elif entry.name in features and features[entry.name].shape == shape:
             found[entry.name] = features[entry.name]
         elif entry.type == "tensor(int64)":
             found[entry.name] = generator.integers(0, 64, shape)
