@@ -20,8 +20,8 @@ from rich.console import Console
 
 from services.bus.settings import load
 from services.local.kafka import LocalKafka
+from tests.contract.engine.checks import assert_exact_states, assert_nothing_missing, make_step
 from tests.contract.engine.harness import KafkaHarness, Worker
-from tests.contract.engine.test_engine_contract import _assert_exact_states, _assert_nothing_missing, _step
 
 WORKERS = 3
 BURST = 500
@@ -34,7 +34,7 @@ async def storm(harness: KafkaHarness, seconds: float, chance: random.Random) ->
     """Run it and check; AssertionError when something is missing or a state is wrong."""
     say = Console().print
     source, out = harness.topic("in", partitions=6), harness.topic("out", partitions=6)
-    step = _step("keyed", [source], out, 0.0003)
+    step = make_step("keyed", [source], out, 0.0003)
     workers: list[Worker] = []
     did: Counter[str] = Counter()
     sent, until = 0, time.monotonic() + seconds
@@ -53,8 +53,8 @@ async def storm(harness: KafkaHarness, seconds: float, chance: random.Random) ->
     for worker in workers:
         code = await worker.stop()
         assert code in STOPPED, f"a worker ended with {code}"
-    times = _assert_nothing_missing(harness, [source], out)
-    _assert_exact_states(harness, step["name"], [source])
+    times = assert_nothing_missing(harness, [source], out)
+    assert_exact_states(harness, step["name"], [source])
     repeats = sum(times.values()) - len(times)
     say(f"nothing missing, states exact; {repeats} repeats after {did['kill']} kills")
 

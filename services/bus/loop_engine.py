@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 IDLE_POLL_MS = 200
 KEEP_ALIVE_S = 1.0  # a step that waits (the model server is away) must not look like a dead consumer
+STOP_TIMEOUT_S = 15.0  # for the batch in hand; it is abandoned, uncommitted, when it waits longer
 MAX_POLL_INTERVAL_MS = 300_000
 STOP_GRACE_S = 10.0  # for the batch in hand when the process is told to stop
 
@@ -95,6 +96,7 @@ class LoopEngine:
     async def _await_current(self) -> None:
         """Wait for the batch, polling without taking anything so that the group goes on counting us in."""
         assert self._current is not None
+        began = time.monotonic()
         paused: list[TopicPartition] = []
         stopped_at: float | None = None
         while not (await asyncio.wait({self._current}, timeout=KEEP_ALIVE_S))[0]:
@@ -107,14 +109,15 @@ class LoopEngine:
             paused = list(self._consumer.assignment())
             self._consumer.pause(*paused)
             await self._consumer.getmany(timeout_ms=0)
-            self._health.paused()
+            if self._stopping.is_set() and time.monotonic() - began > STOP_TIMEOUT_S:
+                self._current.cancel()
         still = self._consumer.assignment()
         self._consumer.resume(*(tp for tp in paused if tp in still))
         if not self._current.cancelled():
             self._current.result()  # raises what the batch raised
 
     async def _process(self, messages: Sequence[Message]) -> None:
-        self._health.processed()
+        self._health.processed()  # a step that waits on purpose tells `health.paused` itself
         service = self._step.name
         metrics.BATCH_SIZE.labels(service).observe(len(messages))
         with metrics.STEP_SECONDS.labels(service).time():

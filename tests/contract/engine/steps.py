@@ -6,10 +6,13 @@ import time
 from collections.abc import Sequence
 
 from services.bus.engine import Result
+from services.bus.fold import CannotGoOn
 from services.bus.messages import Message, Output
 from services.bus.topics import Topic
 
 POISON = b"poison"
+AWAY = b"away"
+"""A message for which what the step rests on is away."""
 
 
 def origin(message: Message) -> list[object]:
@@ -29,6 +32,8 @@ class Collect:
     def __call__(self, message: Message, state: bytes | None) -> Result:
         if message.value.startswith(POISON):
             raise RuntimeError("the step has a defect for this message")
+        if message.value.startswith(AWAY):
+            raise CannotGoOn("the model server is away")
         if self._delay_s:
             time.sleep(self._delay_s)
         seen = sorted({*(json.loads(state)["seen"] if state else []), message.value.decode()})
@@ -49,6 +54,8 @@ class Tell:
 
     async def __call__(self, messages: Sequence[Message]) -> Sequence[Sequence[Output]]:
         await asyncio.sleep(self._delay_s * len(messages))
+        if any(message.value.startswith(AWAY) for message in messages):
+            raise CannotGoOn("the model server is away")
         if any(message.value.startswith(POISON) for message in messages):
             raise RuntimeError("the step has a defect for a message of this batch")
         return [

@@ -5,20 +5,16 @@ the state of each key is that of all its messages. A worker that is stopped or t
 nothing; one that is killed repeats what it had not committed.
 """
 
-import json
-import uuid
-from collections import Counter, defaultdict
-from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import msgspec
 import pytest
 
-from services.bus.messages import DeadLetter, Message
+from services.bus.messages import DeadLetter
 from services.bus.topics import DEAD_LETTERS, Topic
+from tests.contract.engine.checks import assert_exact_states, assert_nothing_missing, make_step, origins
 from tests.contract.engine.harness import Harness, until
-from tests.contract.engine.steps import POISON
+from tests.contract.engine.steps import AWAY, POISON
 
 KEYS = 40
 KINDS = pytest.mark.parametrize("kind", ["keyed", "batch"])
@@ -29,52 +25,14 @@ def _values(count: int, start: int = 0) -> list[tuple[str, bytes]]:
     return [(f"patient{n % KEYS}", f"v{n:06d}".encode()) for n in range(start, start + count)]
 
 
-def _step(kind: str, inputs: Sequence[Topic], output: Topic, delay_s: float = 0.0) -> dict[str, Any]:
-    name = f"t{uuid.uuid4().hex[:8]}"
-    return {"kind": kind, "name": name, "inputs": list(inputs), "output": output, "delay_s": delay_s}
-
-
 def _more_than(harness: Harness, topic: Topic, count: int) -> bool:
     return harness.count(topic) > count
-
-
-def _origins(messages: Sequence[Message]) -> list[tuple[str, int, int]]:
-    return [tuple(json.loads(m.value)["origin"]) for m in messages]
-
-
-def _assert_nothing_missing(harness: Harness, inputs: Sequence[Topic], output: Topic) -> Counter[Any]:
-    """Every input offset came out, and first came out in order; returns how often each came."""
-    given = {(m.topic, m.partition, m.offset) for topic in inputs for m in harness.messages(topic)}
-    outputs = harness.messages(output)
-    times = Counter(_origins(outputs))
-    assert set(times) == given
-    first: dict[tuple[str, int, int], list[int]] = defaultdict(list)
-    seen: set[tuple[str, int, int]] = set()
-    for message in outputs:
-        came = tuple(json.loads(message.value)["origin"])
-        if (
-            came not in seen
-        ):  # outputs of one input partition may lie in one output partition alone: same key, same number
-            seen.add(came)
-            first[came[0], came[1], message.partition].append(came[2])
-    assert all(offsets == sorted(offsets) for offsets in first.values())
-    return times
-
-
-def _assert_exact_states(harness: Harness, name: str, inputs: Sequence[Topic]) -> None:
-    expected: dict[tuple[int, bytes], set[str]] = defaultdict(set)
-    for topic in inputs:
-        for message in harness.messages(topic):
-            if not message.value.startswith(POISON):
-                expected[message.partition, message.key or b""].add(message.value.decode())
-    states = {slot: set(json.loads(s)["seen"]) for slot, s in harness.states(name, inputs[0].partitions).items()}
-    assert states == expected
 
 
 @KINDS
 async def test_a_restart_with_a_backlog_misses_nothing_and_repeats_nothing(harness: Harness, kind: str) -> None:
     source, out = harness.topic("in"), harness.topic("out")
-    step = _step(kind, [source], out, SLOWLY)
+    step = make_step(kind, [source], out, SLOWLY)
     harness.publish(source, _values(1500))
     worker = await harness.start(step, instance="a")
     await until(lambda: harness.count(out) > 300)
@@ -83,15 +41,15 @@ async def test_a_restart_with_a_backlog_misses_nothing_and_repeats_nothing(harne
     worker = await harness.start(step, instance="a")
     await until(lambda: harness.lag(step["name"], [source]) == 0)
     assert await worker.stop() == 0
-    assert set(_assert_nothing_missing(harness, [source], out).values()) == {1}
+    assert set(assert_nothing_missing(harness, [source], out).values()) == {1}
     if kind == "keyed":
-        _assert_exact_states(harness, step["name"], [source])
+        assert_exact_states(harness, step["name"], [source])
 
 
 @KINDS
 async def test_workers_that_join_and_leave_share_the_partitions_and_repeat_nothing(harness: Harness, kind: str) -> None:
     source, out = harness.topic("in"), harness.topic("out")
-    step = _step(kind, [source], out, SLOWLY)
+    step = make_step(kind, [source], out, SLOWLY)
     harness.publish(source, _values(1500))
     first = await harness.start(step)
     await until(lambda: harness.count(out) > 200)
@@ -101,9 +59,9 @@ async def test_workers_that_join_and_leave_share_the_partitions_and_repeat_nothi
     assert await first.stop() == 0
     await until(lambda: harness.lag(step["name"], [source]) == 0)
     assert await second.stop() == 0
-    assert set(_assert_nothing_missing(harness, [source], out).values()) == {1}
+    assert set(assert_nothing_missing(harness, [source], out).values()) == {1}
     if kind == "keyed":
-        _assert_exact_states(harness, step["name"], [source])
+        assert_exact_states(harness, step["name"], [source])
 
 
 @KINDS
@@ -112,7 +70,7 @@ async def test_a_worker_that_is_killed_is_replaced_without_loss(harness: Harness
     if (kind, disk) == ("batch", "lost"):
         pytest.skip("a batch step keeps nothing on disk")
     source, out = harness.topic("in"), harness.topic("out")
-    step = _step(kind, [source], out, SLOWLY)
+    step = make_step(kind, [source], out, SLOWLY)
     harness.publish(source, _values(2000))
     for threshold in (200, 900):
         worker = await harness.start(step, instance="a")
@@ -123,15 +81,15 @@ async def test_a_worker_that_is_killed_is_replaced_without_loss(harness: Harness
     worker = await harness.start(step, instance="a")
     await until(lambda: harness.lag(step["name"], [source]) == 0)
     assert await worker.stop() == 0
-    _assert_nothing_missing(harness, [source], out)
+    assert_nothing_missing(harness, [source], out)
     if kind == "keyed":
-        _assert_exact_states(harness, step["name"], [source])
+        assert_exact_states(harness, step["name"], [source])
 
 
 @KINDS
 async def test_a_poison_message_becomes_a_dead_letter_and_the_rest_goes_on(harness: Harness, kind: str) -> None:
     source, out = harness.topic("in"), harness.topic("out")
-    step = _step(kind, [source], out)
+    step = make_step(kind, [source], out)
     items = _values(300)
     for at in (10, 150, 299):
         items[at] = (items[at][0], POISON + f"{at}".encode())
@@ -146,10 +104,10 @@ async def test_a_poison_message_becomes_a_dead_letter_and_the_rest_goes_on(harne
     assert set(mine) == set(poison)
     for slot, letter in mine.items():
         assert (letter.value, letter.key, letter.reason) == (poison[slot].value, poison[slot].key, "step_failed")
-    came = set(_origins(harness.messages(out)))
+    came = set(origins(harness.messages(out)))
     assert came == {(m.topic, m.partition, m.offset) for m in given} - set(poison)
     if kind == "keyed":
-        _assert_exact_states(harness, step["name"], [source])
+        assert_exact_states(harness, step["name"], [source])
 
 
 @KINDS
@@ -158,7 +116,7 @@ async def test_when_the_dead_letter_is_refused_nothing_is_committed_and_the_proc
 ) -> None:
     source, out = harness.topic("in", partitions=1), harness.topic("out", partitions=1)
     refusing = harness.topic("refusing", partitions=1, max_bytes=64)
-    step = _step(kind, [source], out)
+    step = make_step(kind, [source], out)
     harness.publish(source, [("patient1", POISON), *_values(20)])
     worker = await harness.start(step, dead_letters=refusing, instance="a")
     assert await worker.ended() != 0
@@ -166,16 +124,38 @@ async def test_when_the_dead_letter_is_refused_nothing_is_committed_and_the_proc
     worker = await harness.start(step, instance="a")
     await until(lambda: harness.lag(step["name"], [source]) == 0)
     assert await worker.stop() == 0
-    assert len({*_origins(harness.messages(out))}) == 20
+    assert len({*origins(harness.messages(out))}) == 20
+
+
+@KINDS
+async def test_a_step_that_cannot_go_on_stops_the_process_without_a_dead_letter(harness: Harness, kind: str) -> None:
+    source, out = harness.topic("in", partitions=1), harness.topic("out", partitions=1)
+    harness.publish(source, [("patient1", AWAY), *_values(5)])
+    step = make_step(kind, [source], out)
+    worker = await harness.start(step)
+    assert await worker.ended() != 0
+    assert harness.lag(step["name"], [source]) == 6
+    letters = [msgspec.json.decode(m.value, type=DeadLetter) for m in harness.messages(DEAD_LETTERS)]
+    assert source.name not in {letter.origin.topic for letter in letters}
+
+
+async def test_a_step_that_waits_longer_than_the_session_keeps_its_partitions(harness: Harness) -> None:
+    source, out = harness.topic("in", partitions=2), harness.topic("out", partitions=2)
+    step = make_step("batch", [source], out, 0.15)  # fifty of them: 7.5 s in one call, the session lasts 3 s
+    harness.publish(source, _values(60))
+    worker = await harness.start(step)
+    await until(lambda: harness.lag(step["name"], [source]) == 0)
+    assert await worker.stop() == 0
+    assert set(assert_nothing_missing(harness, [source], out).values()) == {1}
 
 
 async def test_two_topics_fold_into_one_state(harness: Harness) -> None:
     one, two, out = harness.topic("one"), harness.topic("two"), harness.topic("out")
-    step = _step("keyed", [one, two], out)
+    step = make_step("keyed", [one, two], out)
     harness.publish(one, _values(400))
     harness.publish(two, _values(400, 1000))
     worker = await harness.start(step)
     await until(lambda: harness.lag(step["name"], [one, two]) == 0)
     assert await worker.stop() == 0
-    _assert_nothing_missing(harness, [one, two], out)
-    _assert_exact_states(harness, step["name"], [one, two])
+    assert_nothing_missing(harness, [one, two], out)
+    assert_exact_states(harness, step["name"], [one, two])
