@@ -22,6 +22,7 @@ import tritonclient.grpc as grpc_client
 from tritonclient.utils import np_to_triton_dtype
 
 from services.bus.settings import CHECKOUT
+from services.inference.manifest import load_manifest
 from services.local.triton import LocalTriton
 from services.local.triton_repository import versions
 
@@ -75,9 +76,9 @@ def compare(url: str, model: str, batch: int, seconds: float) -> Comparison:
     inputs = _inputs(session, batch)
     outputs = [entry.name for entry in session.get_outputs()]
     with grpc_client.InferenceServerClient(url) as client:
-        tensors = [_tensor(name, array) for name, array in inputs.items()]
+        requests = _requests(inputs, load_manifest(REPOSITORY, model).max_batch)
         direct, triton = _in_turns(
-            [lambda: session.run(outputs, inputs), lambda: client.infer(model, tensors)], seconds
+            [lambda: session.run(outputs, inputs), lambda: [client.infer(model, one) for one in requests]], seconds
         )
     figures = _figures(direct, batch), _figures(triton, batch)
     return Comparison(model, batch, *figures, round(figures[1].p50_ms / figures[0].p50_ms, 2))
@@ -121,6 +122,14 @@ def _inputs(session: onnxruntime.InferenceSession, batch: int) -> dict[str, np.n
         else:
             made[entry.name] = generator.uniform(0, 1, shape).astype(np.float32)
     return made
+
+
+def _requests(inputs: dict[str, np.ndarray], most: int) -> list[list[grpc_client.InferInput]]:
+    """The batch as the fewest requests that the model takes."""
+    rows = len(next(iter(inputs.values())))
+    return [
+        [_tensor(name, array[start : start + most]) for name, array in inputs.items()] for start in range(0, rows, most)
+    ]
 
 
 def _tensor(name: str, array: np.ndarray) -> grpc_client.InferInput:
