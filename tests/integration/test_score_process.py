@@ -21,7 +21,7 @@ from services.local.triton import LocalTriton
 from tests.triton_fixture import write_fusion
 from tests.unit.score.records import record
 
-pytestmark = [pytest.mark.kafka, pytest.mark.triton]
+pytestmark = [pytest.mark.kafka, pytest.mark.triton, pytest.mark.slow]
 
 EACH = 20
 TIMEOUT_S = 60.0
