@@ -1,4 +1,4 @@
-"""A storm over an engine: workers join, leave and are killed while messages arrive; nothing may be missing afterwards.
+"""A storm over an engine: workers join, leave, freeze and are killed while messages arrive; nothing may be missing then.
 
     python -m benchmarks.engine_storm --engine faust --seconds 120
 
@@ -21,7 +21,7 @@ from rich.console import Console
 from services.bus.settings import load
 from services.local.kafka import LocalKafka
 from tests.contract.engine.checks import assert_exact_states, assert_nothing_missing, make_step
-from tests.contract.engine.harness import KafkaHarness, Worker
+from tests.contract.engine.harness import KafkaHarness, ProcessWorker, Worker
 
 WORKERS = 3
 BURST = 500
@@ -62,7 +62,7 @@ async def storm(harness: KafkaHarness, seconds: float, chance: random.Random) ->
 async def _something_happens(
     harness: KafkaHarness, workers: list[Worker], step: dict[str, Any], chance: random.Random, did: Counter[str]
 ) -> None:
-    choices = ["start"] * (len(workers) < WORKERS) + ["stop", "kill", "nothing", "nothing"] * bool(workers)
+    choices = ["start"] * (len(workers) < WORKERS) + ["stop", "kill", "freeze", "nothing", "nothing"] * bool(workers)
     choice = chance.choice(choices)
     did[choice] += 1
     if choice == "start":
@@ -72,8 +72,14 @@ async def _something_happens(
         if choice == "stop":
             code = await worker.stop()
             assert code in STOPPED, f"a worker ended with {code}"
-        else:
+        elif choice == "kill":
             await worker.kill()
+        else:
+            assert isinstance(worker, ProcessWorker)
+            worker.freeze()
+            await asyncio.sleep(harness.settings.session_timeout + 1)
+            worker.thaw()
+            assert await worker.ended() != 0, "a worker that had stood still went on"
 
 
 def main() -> int:

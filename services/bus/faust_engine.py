@@ -26,6 +26,7 @@ from services.bus.connect import COMPRESSION, LINGER_MS, MAX_BATCH_BYTES, MAX_RE
 from services.bus.engine import BatchStep, KeyedStep
 from services.bus.faust_guards import GuardedConsumer, PartitionStore, StateTable, guard
 from services.bus.fold import Folded, fold, map_batch
+from services.bus.freeze import FreezeGuard
 from services.bus.health import Health
 from services.bus.loop_engine import group_of, is_batch
 from services.bus.messages import Message
@@ -57,6 +58,7 @@ class FaustEngine:
         self._batch_step: BatchStep | None = step if is_batch(step) else None  # type: ignore[assignment]
         self._keyed_step: KeyedStep | None = None if is_batch(step) else step  # type: ignore[assignment]
         self._stopping = asyncio.Event()
+        self._freeze = FreezeGuard(settings.session_timeout)
         self._failure: BaseException | None = None
         self._table: StateTable | None = None
 
@@ -70,10 +72,12 @@ class FaustEngine:
             self._table = self._make_table(changelog)
         self._app.agent(self._source(), concurrency=1, name=self._step.name)(self._agent)
         starting = asyncio.create_task(self._app.start())
+        ticking = self._freeze.start()
         try:
             await self._watch(starting)
             await self._leave()
         finally:
+            ticking.cancel()
             self._health.set_ready(False)
 
     async def stop(self) -> None:
@@ -100,6 +104,8 @@ class FaustEngine:
 
     async def _watch(self, starting: "asyncio.Task[Any]") -> None:
         while not self._stopping.is_set():
+            if self._table:
+                self._freeze.check()
             if self._failure or self._app.crash_reason:
                 raise EngineFailed("stopped without committing") from (self._failure or self._app.crash_reason)
             if starting.done():
@@ -189,6 +195,8 @@ class FaustEngine:
             for one in folded.outputs:
                 key = one.key.encode() if one.key is not None else None
                 sent.append(await send(one.topic.name, key, one.value, None, None, one.headers))
+            if folded.states:
+                self._freeze.check()
             for (partition, key), state in folded.states.items():
                 assert self._table is not None
                 sent.append(await send(self._table.changelog_topic_name, key, state, partition, None, {}))

@@ -27,6 +27,7 @@ from services.bus.changelog import Changelog
 from services.bus.connect import MAX_FETCH_BYTES, aiokafka, aiokafka_producer
 from services.bus.engine import BatchStep, KeyedStep
 from services.bus.fold import Folded, fold, map_batch
+from services.bus.freeze import FreezeGuard
 from services.bus.health import Health
 from services.bus.messages import Message
 from services.bus.settings import Settings
@@ -50,6 +51,7 @@ class LoopEngine:
         self._keyed_step: KeyedStep | None = None if is_batch(step) else step  # type: ignore[assignment]
         self._changelog = Changelog(step, settings) if self._keyed_step else None
         self._stopping = asyncio.Event()
+        self._freeze = FreezeGuard(settings.session_timeout)
         self._dealing = False  # partitions are being dealt anew: what is taken now will be taken again
         self._current: asyncio.Task[None] | None = None
         self._done: dict[TopicPartition, int] = {}
@@ -59,6 +61,7 @@ class LoopEngine:
         """Return after `stop`; raises when the process should not go on."""
         if self._changelog:
             await self._changelog.prepare()
+        ticking = self._freeze.start()
         self._producer = AIOKafkaProducer(**aiokafka_producer(self._settings, f"wardstream-{self._step.name}"))
         self._consumer = AIOKafkaConsumer(**consumer_arguments(self._step, self._settings))
         await self._producer.start()
@@ -72,6 +75,7 @@ class LoopEngine:
                 self._health.set_ready(False)
                 await self._consumer.stop()
         finally:
+            ticking.cancel()
             if self._changelog:
                 self._changelog.close()
             await self._producer.stop()
@@ -83,6 +87,8 @@ class LoopEngine:
     async def _loop(self) -> None:
         limit = self._batch_step.max_batch if self._batch_step else self._settings.micro_batch
         while not self._stopping.is_set():
+            if self._changelog:
+                self._freeze.check()
             records = await self._consumer.getmany(timeout_ms=IDLE_POLL_MS, max_records=limit)
             messages = [to_message(one) for batch in records.values() for one in batch]
             # No other task runs between the consumer's taking and this line, and after a deal every position starts
@@ -145,6 +151,7 @@ class LoopEngine:
                 key = one.key.encode() if one.key is not None else None
                 sent.append(await self._producer.send(one.topic.name, one.value, key, headers=[*one.headers.items()]))
             if self._changelog:
+                self._freeze.check()
                 sent += await self._changelog.send(self._producer, folded.states)
             confirmed = await asyncio.gather(*sent)
         except (KafkaError, ValueError):

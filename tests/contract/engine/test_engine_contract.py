@@ -13,7 +13,7 @@ import pytest
 from services.bus.messages import DeadLetter
 from services.bus.topics import DEAD_LETTERS, Topic
 from tests.contract.engine.checks import assert_exact_states, assert_nothing_missing, make_step, origins
-from tests.contract.engine.harness import Harness, until
+from tests.contract.engine.harness import Harness, KafkaHarness, ProcessWorker, until
 from tests.contract.engine.steps import AWAY, POISON
 
 KEYS = 40
@@ -141,12 +141,33 @@ async def test_a_step_that_cannot_go_on_stops_the_process_without_a_dead_letter(
 
 async def test_a_step_that_waits_longer_than_the_session_keeps_its_partitions(harness: Harness) -> None:
     source, out = harness.topic("in", partitions=2), harness.topic("out", partitions=2)
-    step = make_step("batch", [source], out, 0.15)  # fifty of them: 7.5 s in one call, the session lasts 3 s
+    step = make_step("batch", [source], out, 0.09)  # fifty of them: 4.5 s in one call, the session lasts 3 s
     harness.publish(source, _values(60))
     worker = await harness.start(step)
     await until(lambda: harness.lag(step["name"], [source]) == 0)
     assert await worker.stop() == 0
     assert set(assert_nothing_missing(harness, [source], out).values()) == {1}
+
+
+async def test_a_worker_that_wakes_after_its_partitions_went_to_another_spoils_no_state(harness: Harness) -> None:
+    if not isinstance(harness, KafkaHarness):
+        pytest.skip("a task cannot be frozen alone")
+    source, out = harness.topic("in"), harness.topic("out")
+    step = make_step("keyed", [source], out, SLOWLY)
+    harness.publish(source, _values(2000))
+    frozen, harness.may_fail = await harness.start(step), {0}
+    await until(partial(_more_than, harness, out, 200))
+    assert isinstance(frozen, ProcessWorker)
+    frozen.freeze()
+    other = await harness.start(step)
+    await until(lambda: harness.lag(step["name"], [source]) == 0)
+    frozen.thaw()
+    assert await frozen.ended() != 0
+    harness.publish(source, _values(200, 2000))
+    await until(lambda: harness.lag(step["name"], [source]) == 0)
+    assert await other.stop() == 0
+    assert_nothing_missing(harness, [source], out)
+    assert_exact_states(harness, step["name"], [source])
 
 
 async def test_two_topics_fold_into_one_state(harness: Harness) -> None:
