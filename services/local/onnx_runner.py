@@ -19,7 +19,8 @@ class TritonPythonModel:
     """One ONNX session. The requests that Triton's dynamic batcher hands over together run as one batch."""
 
     def initialize(self, args):
-        """Load the model. Threads default to one: many small sessions share a machine's cores better than they split them."""
+        """Load the model with one thread, unless its configuration's `intra_op_threads` says otherwise: several small
+        models share a machine's cores better than each splits its work over all of them."""
         config = json.loads(args["model_config"])
         parameters = {name: entry["string_value"] for name, entry in config.get("parameters", {}).items()}
         options = ort.SessionOptions()
