@@ -31,9 +31,13 @@ class Reader:
         batches = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=MAX_MESSAGES)
         return [_message(one) for part in batches.values() for one in part]
 
-    async def caught_up(self) -> bool:
-        """Whether all that was there when asked has been read."""
-        ends = await self._consumer.end_offsets(self._consumer.assignment())
+    async def ends(self) -> dict[TopicPartition, int]:
+        """Where each partition ends now."""
+        ends: dict[TopicPartition, int] = await self._consumer.end_offsets(self._consumer.assignment())
+        return ends
+
+    async def reached(self, ends: dict[TopicPartition, int]) -> bool:
+        """Whether everything before these offsets has been read."""
         return all([await self._consumer.position(partition) >= end for partition, end in ends.items()])
 
 

@@ -2,19 +2,20 @@
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from services.deliver.rows import present, row_of
 from services.domain.events import Identifier
 from services.domain.prediction import Outcome, Prediction, Risk, Status
-from services.domain.record import Cell, PatientRecord, decode_record, epoch_ms
+from services.domain.record import Cell, PatientRecord, decode_record
 
-MAX_PATIENTS = 5000  # the least recently touched go first
+MAX_PATIENTS = 5000  # the discharged and then the least recently touched go first
 MAX_HISTORY = 500  # points of one model and outcome
-SYNTHETIC = "SYNTHETIC"
-"""Assigning authority of simulated patients: their rows are labelled wherever they show."""
+MAX_PREDICTIONS = 20_000  # kept to be asked for by id; about 3 KB each
+MAX_MERGED = 20_000  # forwarding marks, old key -> surviving key
+EVICTION_LOOK = 100  # oldest patients among which a discharged one is looked for
 
 _PRECEDENCE = {Status.SCORED: 3, Status.INDETERMINATE: 2, Status.FALLBACK: 1, Status.SUPERSEDED: 0}
 
@@ -32,10 +33,11 @@ class Head(msgspec.Struct):
 
 
 _HEAD = msgspec.json.Decoder(Head)
+_PREDICTION = msgspec.json.Decoder(Prediction)
 
 
 class Point(msgspec.Struct, array_like=True):
-    """One moment of a risk's course: epoch ms, probability (or null), NEWS2 points (or null), alert."""
+    """One moment of a risk's course: epoch ms, probability (or null), NEWS2 points (or null), alert, status."""
 
     as_of: int
     probability: float | None
@@ -45,55 +47,121 @@ class Point(msgspec.Struct, array_like=True):
 
 
 class Entry:
-    """One patient on the board."""
+    """One patient on the board. `latest` is the answer to show of each model, `last` the one that came last."""
 
-    __slots__ = ("head", "history", "latest", "record")
+    __slots__ = ("head", "history", "last", "latest", "predictions", "record")
 
     def __init__(self) -> None:
         self.record = b""
         self.head: Head | None = None
-        self.latest: dict[str, Prediction] = {}  # by model
+        self.latest: dict[str, Prediction] = {}
+        self.last: dict[str, Prediction] = {}
         self.history: dict[tuple[Outcome, str], deque[Point]] = {}
+        self.predictions: deque[str] = deque(maxlen=MAX_HISTORY)  # ids, in the order of arrival
+
+    def rank(self, prediction: Prediction) -> tuple[bool, float]:
+        """What is about the record as it stands comes first, then the newest.
+
+        The first matters when a result is withdrawn: the record's newest moment then moves back.
+        """
+        stands = self.head is not None and prediction.record_version == self.head.record_version
+        return stands, prediction.as_of.timestamp()
+
+    def put_head(self, head: Head, record: bytes) -> None:
+        self.head, self.record = head, record
+        for model, last in self.last.items():  # it may have come before the record that it is about
+            if self.rank(last) >= self.rank(self.latest[model]):
+                self.latest[model] = last
+
+    def put_prediction(self, prediction: Prediction) -> None:
+        model, as_of = prediction.model, round(prediction.as_of.timestamp() * 1000)
+        self.last[model] = prediction
+        if model not in self.latest or self.rank(prediction) >= self.rank(self.latest[model]):
+            self.latest[model] = prediction
+        for risk in prediction.risks:
+            course = self.history.setdefault((risk.outcome, model), deque(maxlen=MAX_HISTORY))
+            _insert(course, Point(as_of, risk.probability, risk.score, risk.alert, risk.status))
+        if prediction.prediction_id not in self.predictions:
+            self.predictions.append(prediction.prediction_id)
+
+    def course(self, outcome: Outcome, model: str) -> list[Point]:
+        """A risk over time, up to the record's newest moment: later ones were withdrawn with their results."""
+        until = self.head.as_of if self.head else 0
+        return [point for point in self.history.get((outcome, model), ()) if point.as_of <= until]
+
+    def risks(self) -> Iterator[tuple[Prediction, Risk]]:
+        """For each outcome the risk to show: the newest; at the same moment a scored one before the others.
+
+        A fallback score goes once a model has answered for that moment or a later one.
+        """
+        best: dict[Outcome, tuple[Any, Prediction, Risk]] = {}
+        answered = max((p.as_of for p in self.latest.values() if not _is_fallback(p)), default=None)
+        for prediction in self.latest.values():
+            if _is_fallback(prediction) and answered is not None and answered >= prediction.as_of:
+                continue
+            for risk in prediction.risks:
+                rank = (prediction.as_of, _PRECEDENCE[risk.status], prediction.model)
+                if risk.outcome not in best or rank > best[risk.outcome][0]:
+                    best[risk.outcome] = (rank, prediction, risk)
+        for outcome in sorted(best):
+            yield best[outcome][1], best[outcome][2]
 
 
 class Board:
-    """All patients, newest last."""
+    """All patients, the most recently touched last."""
 
     def __init__(self, max_patients: int = MAX_PATIENTS) -> None:
         self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._predictions: OrderedDict[str, bytes] = OrderedDict()
+        self._merged: OrderedDict[str, str] = OrderedDict()
         self._max = max_patients
+        self._evicted: list[str] = []
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def take_record(self, value: bytes) -> str | None:
-        """Keep a record's bytes; returns the patient key whose row changed, None when it left the board."""
+    def take_record(self, value: bytes) -> str:
+        """Keep a record's bytes; returns the patient key. A record that was merged into another leaves the board."""
         head = _HEAD.decode(value)
         if head.merged_into:
             self._entries.pop(head.patient, None)
-            return None
-        entry = self._entry(head.patient)
-        entry.record, entry.head = value, head
+            self._merged[head.patient] = head.merged_into
+            if len(self._merged) > MAX_MERGED:
+                self._merged.popitem(last=False)
+        else:
+            self._merged.pop(head.patient, None)
+            self._entry(head.patient).put_head(head, value)
         return head.patient
 
-    def take_prediction(self, prediction: Prediction) -> str | None:
-        """Keep a prediction; returns the patient key whose row changed, None when there is none to change."""
-        if prediction.superseded_by or prediction.shadow:
-            return None
-        entry = self._entry(prediction.patient)
-        newest = entry.latest.get(prediction.model)
-        if newest is None or prediction.as_of >= newest.as_of:
-            entry.latest[prediction.model] = prediction
-        as_of = round(prediction.as_of.timestamp() * 1000)
-        for risk in prediction.risks:
-            course = entry.history.setdefault((risk.outcome, prediction.model), deque(maxlen=MAX_HISTORY))
-            _insert(course, Point(as_of, risk.probability, risk.score, risk.alert, risk.status))
+    def take_prediction(self, value: bytes) -> str:
+        """Keep a prediction; returns the patient key. Shadow ones and those of superseded records do not show."""
+        prediction = _PREDICTION.decode(value)
+        if prediction.shadow:
+            return prediction.patient
+        self._predictions[prediction.prediction_id] = value
+        if len(self._predictions) > MAX_PREDICTIONS:
+            self._predictions.popitem(last=False)
+        if not prediction.superseded_by and prediction.patient not in self._merged:
+            self._entry(prediction.patient).put_prediction(prediction)
         return prediction.patient
+
+    def evicted(self) -> list[str]:
+        """Patients that had to make room since the last call."""
+        gone, self._evicted = self._evicted, []
+        return gone
+
+    def survivor(self, patient: str) -> str:
+        """The key that a patient's record goes by now, after all merges."""
+        seen = {patient}
+        while patient in self._merged and self._merged[patient] not in seen:
+            patient = self._merged[patient]
+            seen.add(patient)
+        return patient
 
     def row(self, patient: str) -> dict[str, Any] | None:
         """One line of the ward list; None while the patient's record has not been seen."""
         entry = self._entries.get(patient)
-        return _row(entry) if entry and entry.head else None
+        return row_of(entry) if entry and entry.head else None
 
     def rows(self) -> list[dict[str, Any]]:
         """The ward list: present patients by their highest risk, then those who have left."""
@@ -105,14 +173,53 @@ class Board:
         entry = self._entries.get(patient)
         return (decode_record(entry.record), entry) if entry and entry.head else None
 
+    def identifiers(self, patient: str) -> list[Identifier]:
+        """The hospital's own identifiers of a patient: for the hospital's systems, never for the page."""
+        entry = self._entries.get(patient)
+        return list(entry.head.identifiers) if entry and entry.head else []
+
+    def latest(self, patient: str) -> list[tuple[Prediction, Risk]]:
+        """The risks that stand for a patient now."""
+        entry = self._entries.get(patient)
+        return list(entry.risks()) if entry else []
+
+    def prediction(self, prediction_id: str) -> Prediction | None:
+        """A prediction by its id, marked superseded when its record has been merged since; None when not known."""
+        value = self._predictions.get(prediction_id)
+        if value is None:
+            return None
+        prediction = _PREDICTION.decode(value)
+        now = self.survivor(prediction.patient)
+        return msgspec.structs.replace(prediction, superseded_by=now) if now != prediction.patient else prediction
+
+    def predictions(self, patient: str) -> list[Prediction]:
+        """All that are known of a patient, newest event time first."""
+        entry = self._entries.get(patient)
+        found = [p for p in map(self.prediction, entry.predictions if entry else ()) if p]
+        return sorted(found, key=lambda p: (p.as_of, p.prediction_id), reverse=True)
+
     def _entry(self, patient: str) -> Entry:
         entry = self._entries.get(patient)
         if entry is None:
             entry = self._entries[patient] = Entry()
             if len(self._entries) > self._max:
-                self._entries.popitem(last=False)
+                self._evict()
         self._entries.move_to_end(patient)
         return entry
+
+    def _evict(self) -> None:
+        oldest = [key for key, _ in zip(self._entries, range(EVICTION_LOOK), strict=False)][: self._max]
+        gone = next((key for key in oldest if not _is_present(self._entries[key])), oldest[0])
+        del self._entries[gone]
+        self._evicted.append(gone)
+
+
+def _is_present(entry: Entry) -> bool:
+    return entry.head is None or present(entry.head.encounters)
+
+
+def _is_fallback(prediction: Prediction) -> bool:
+    return bool(prediction.risks) and all(risk.outcome is Outcome.DETERIORATION for risk in prediction.risks)
 
 
 def _insert(course: deque[Point], point: Point) -> None:
@@ -125,82 +232,3 @@ def _insert(course: deque[Point], point: Point) -> None:
         merged = {p.as_of: p for p in course} | {point.as_of: point}
         course.clear()
         course.extend(merged[as_of] for as_of in sorted(merged))
-
-
-def risks_of(entry: Entry) -> Iterator[tuple[Prediction, Risk]]:
-    """For each outcome the risk to show: the newest; at the same moment a scored one before the others."""
-    best: dict[Outcome, tuple[Any, Prediction, Risk]] = {}
-    for prediction in entry.latest.values():
-        for risk in prediction.risks:
-            rank = (prediction.as_of, _PRECEDENCE[risk.status], prediction.model)
-            if risk.outcome not in best or rank > best[risk.outcome][0]:
-                best[risk.outcome] = (rank, prediction, risk)
-    for outcome in sorted(best):
-        yield best[outcome][1], best[outcome][2]
-
-
-def _row(entry: Entry) -> dict[str, Any]:
-    head = entry.head
-    assert head is not None
-    place = _place(head)
-    risks = [
-        {
-            "outcome": risk.outcome,
-            "status": risk.status,
-            "probability": risk.probability,
-            "score": risk.score,
-            "alert": risk.alert,
-            "threshold": risk.threshold,
-            "reason": risk.reason,
-            "model": prediction.model,
-        }
-        for prediction, risk in risks_of(entry)
-    ]
-    newest = max(entry.latest.values(), key=lambda p: p.as_of, default=None)
-    return {
-        "patient": head.patient,
-        "record_version": head.record_version,
-        "as_of": head.as_of,
-        "sex": _value(head.demographics, "sex"),
-        "age": age_years(_value(head.demographics, "birth_date"), head.as_of),
-        **place,
-        "source": head.identifiers[0].authority if head.identifiers else "",
-        "synthetic": any(identifier.authority == SYNTHETIC for identifier in head.identifiers),
-        "risks": risks,
-        "urgency": max(map(_urgency, risks), default=0.0),
-        "modalities": msgspec.to_builtins(newest.modalities) if newest else [],
-    }
-
-
-def _urgency(risk: dict[str, Any]) -> float:
-    """How high a risk ranks its patient: the probability over its threshold, so that outcomes can be compared."""
-    if risk["probability"] is not None:
-        return float(risk["probability"] / risk["threshold"] if risk["threshold"] else risk["probability"])
-    return float(risk["score"] or 0) / 7  # NEWS2: 7 and above is the emergency threshold (RCP 2017)
-
-
-def _place(head: Head) -> dict[str, Any]:
-    """Ward, bed and whether the patient is still there: of the encounter that began last."""
-    encounters = [{name: cell.value for name, cell in cells.items()} for cells in head.encounters.values()]
-    encounters = [e for e in encounters if e.get("status") != "cancelled"]
-    newest = max(encounters, key=lambda e: epoch_ms(e.get("start")) or epoch_ms(e.get("unit_since")) or 0, default={})
-    present = not newest or (newest.get("end") is None and newest.get("status") != "finished")
-    return {
-        "unit": newest.get("unit") or "",
-        "bed": newest.get("bed") or "",
-        "present": present,
-        "disposition": newest.get("disposition") or "",
-    }
-
-
-def _value(cells: dict[str, Cell], name: str) -> Any:
-    return cells[name].value if name in cells else None
-
-
-def age_years(birth_date: str | None, as_of_ms: int) -> int | None:
-    """Whole years from a birth date (ISO, as precise as known) to a moment; None when unknown."""
-    if not birth_date or not as_of_ms:
-        return None
-    year, month, day = (int(part) for part in (*birth_date.split("-"), "1", "1")[:3])
-    moment = datetime.fromtimestamp(as_of_ms / 1000, UTC)
-    return moment.year - year - ((moment.month, moment.day) < (month, day))

@@ -1,49 +1,61 @@
-"""The patient view: everything of one record that a person looks at, as JSON."""
+"""The patient view: everything of one record that a person looks at, as JSON. No identifiers, no free text."""
 
+from math import isfinite
 from typing import Any
 
 import msgspec
 
-from services.deliver.board import Entry, risks_of
+from services.deliver import names
+from services.deliver.board import Entry
 from services.domain.codes import BY_LOINC
-from services.domain.record import PatientRecord, Series
+from services.domain.prediction import Contribution, Prediction, Risk, Status
+from services.domain.record import PatientRecord, Row, Series
 
 MAX_POINTS = 1000  # of one series: more cannot be told apart on a screen
+MAX_LISTED = 50  # diagnoses, medications
 
 
 def patient_view(record: PatientRecord, entry: Entry, row: dict[str, Any]) -> dict[str, Any]:
-    """Series, risks over time, what drove them, what is missing, images, notes' titles. No identifiers, no text."""
+    """Series, risks over time, what drove them, what is missing, images, notes' titles."""
     return {
         **row,
+        "modalities": [{**state, "label": names.contribution(state["name"]).label} for state in row["modalities"]],
         "series": _all_series(record),
         "courses": [
-            {"outcome": outcome, "model": model, "points": msgspec.to_builtins(list(points))}
-            for (outcome, model), points in sorted(entry.history.items())
-        ],
-        "explanations": [
             {
-                "outcome": risk.outcome,
-                "model": prediction.model,
-                "model_version": prediction.model_version,
-                "as_of": round(prediction.as_of.timestamp() * 1000),
-                "prediction_id": prediction.prediction_id,
-                "weights_sha256": prediction.weights_sha256,
-                "input_sha256": prediction.input_sha256,
-                "feature_version": prediction.feature_version,
-                "modalities": msgspec.to_builtins(risk.modalities),
-                "features": msgspec.to_builtins(risk.features),
+                "outcome": outcome,
+                "model": model,
+                "points": msgspec.to_builtins(entry.course(outcome, model)),
             }
-            for prediction, risk in risks_of(entry)
+            for outcome, model in sorted(entry.history)
         ],
+        "explanations": [_explanation(prediction, risk) for prediction, risk in entry.risks()],
         "notes": _notes(record),
         "images": _images(record),
         "conditions": _coded(record.conditions.values()),
         "medications": _coded(record.medications.values()),
-        "encounters": [
-            {name: cell.value for name, cell in cells.items() if name != "number"}
-            for cells in record.encounters.values()
-        ],
     }
+
+
+def _explanation(prediction: Prediction, risk: Risk) -> dict[str, Any]:
+    return {
+        "outcome": risk.outcome,
+        "scale": "points" if risk.status is Status.FALLBACK else "log-odds",
+        "model": prediction.model,
+        "model_version": prediction.model_version,
+        "as_of": round(prediction.as_of.timestamp() * 1000),
+        "prediction_id": prediction.prediction_id,
+        "weights_sha256": prediction.weights_sha256,
+        "input_sha256": prediction.input_sha256,
+        "feature_version": prediction.feature_version,
+        "modalities": [_contribution(one) for one in risk.modalities],
+        "features": [_contribution(one) for one in risk.features],
+    }
+
+
+def _contribution(one: Contribution) -> dict[str, Any]:
+    shown = names.contribution(one.name)
+    return {**msgspec.to_builtins(one), "label": shown.label, "unit": shown.unit, "code": shown.code}
 
 
 def _all_series(record: PatientRecord) -> list[dict[str, Any]]:
@@ -53,15 +65,23 @@ def _all_series(record: PatientRecord) -> list[dict[str, Any]]:
 
 
 def _series(key: str, series: Series) -> dict[str, Any]:
-    rows = [row for row in series.rows if not row.retracted and isinstance(row.value, float)][-MAX_POINTS:]
-    variable = BY_LOINC.get(key)
-    label = next((row.label for row in reversed(rows) if row.label), key.rpartition("|")[2])
+    """One series; a point is [epoch ms, value, interpretation or '']."""
+    rows = [row for row in series.rows if not row.retracted and _is_number(row)]
+    unit = series.unit or (rows[-1].unit if rows else "")
+    rows = [row for row in rows if (row.unit or series.unit) == unit][-MAX_POINTS:]  # one axis, one unit
+    band = names.BANDS.get(key) if unit == (BY_LOINC[key].unit if key in BY_LOINC else None) else None
     return {
         "code": key,
-        "name": variable.display if variable else label,
-        "unit": series.unit or (rows[-1].unit if rows else ""),
-        "points": [[row.time, row.value] for row in rows],
+        "name": names.series_name(key, next((row.label for row in reversed(rows) if row.label), "")),
+        "unit": names.unit(unit),
+        "group": names.group(key),
+        "band": {"low": band.low, "high": band.high, "source": band.source} if band else None,
+        "points": [[row.time, row.value, row.flag.rpartition("|")[2]] for row in rows],
     }
+
+
+def _is_number(row: Row) -> bool:
+    return isinstance(row.value, int | float) and not isinstance(row.value, bool) and isfinite(row.value)
 
 
 def _notes(record: PatientRecord) -> list[dict[str, Any]]:
@@ -89,6 +109,7 @@ def _images(record: PatientRecord) -> list[dict[str, Any]]:
                 "time": round(item.time.timestamp() * 1000),
                 "thumbnail": found.thumbnail if found else "",
                 "findings": found.findings if found else {},
+                "model": f"{found.model} {found.model_version}" if found else "",
             }
         )
     return sorted(images, key=lambda image: -image["time"])
@@ -100,4 +121,4 @@ def _coded(items: Any) -> list[dict[str, Any]]:
         for i in items
         if i.version.rank < 5
     ]
-    return sorted(coded, key=lambda item: -item["time"])[:50]
+    return sorted(coded, key=lambda item: -item["time"])[:MAX_LISTED]

@@ -1,45 +1,134 @@
-// The pipeline's health: the monitor's newest figures, and the models' cards.
+// The pipeline's health: the monitor's newest figures, grouped by what an operator asks.
 
-import { clock, el } from "./dom.js";
+import { spark } from "./chart.js";
+import { el, hint, load } from "./dom.js";
+import { clock, hours, MODALITIES, number, outcome, percent } from "./words.js";
 
-const TITLES = {
-  predictions: "Predictions", predictions_per_second: "Predictions a second", alert_share: "Share that alerts",
-  group_lag_messages: "Backlog (messages)", latency_seconds: "Acknowledged to prediction (s)", data_age_seconds: "Newest message (s ago)",
-  modality_missing_share: "Missing modalities (share)", modality_stale_share: "Stale modalities (share)",
-  input_psi: "Input drift (PSI)", score_psi: "Score drift (PSI)", score_quantile: "Score distribution",
-  auroc: "AUROC on ended stays", brier: "Brier score", calibration_slope: "Calibration slope", calibration_intercept: "Calibration intercept",
-  labelled_predictions: "Predictions with known outcome", outcome_share: "Share with the outcome",
-  shadow_pairs: "Shadow: records both scored", shadow_alert_agreement: "Shadow: same alert (share)", shadow_mean_difference: "Shadow: mean difference of risks",
-  shadow_correlation: "Shadow: correlation of risks", shadow_labelled: "Shadow: pairs with known outcome", shadow_auroc: "Shadow: AUROC of both",
-  shadow_brier: "Shadow: Brier score of both", shadow_calibration_slope: "Shadow: calibration slope of both", shadow_calibration_intercept: "Shadow: calibration intercept of both",
-  dead_letters: "Dead letters", filtered: "Filtered messages",
-};
-const ORDER = Object.keys(TITLES);
+const STEPS = ["normalize", "assemble", "encode", "score", "fallback"];
+const MODEL_ROWS = [
+  ["labelled_predictions", "Predictions with known outcome", number],
+  ["outcome_share", "of them with the outcome", percent],
+  ["auroc", "AUROC", fixed(3)],
+  ["brier", "Brier score", fixed(3)],
+  ["calibration_slope", "Calibration slope (1 is right)", fixed(2)],
+  ["calibration_intercept", "Calibration intercept (0 is right)", fixed(2)],
+  ["alert_share", "Share that alerts", percent],
+  ["score_psi", "Drift of the risk (PSI)", fixed(2)],
+];
+const KNOWN = new Set([
+  ...MODEL_ROWS.map(([name]) => name), "predictions", "predictions_per_second", "group_lag_messages", "latency_seconds", "data_age_seconds",
+  "dead_letters", "filtered", "modality_missing_share", "modality_stale_share", "input_psi", "score_quantile",
+]);
 
+// Draws into `place` when it shows; returns the problems in any case.
 export async function drawPipeline(place) {
-  const health = await (await fetch("/api/health")).json();
-  const names = Object.keys(health.figures).sort((a, b) => ORDER.indexOf(a) - ORDER.indexOf(b));
-  place.replaceChildren(
-    el("p", { class: "hint" }, health.at ? `Figures of ${clock(health.at)} UTC, from monitoring.metrics` : "No figures yet: is the monitor running?"),
-    el("div", { class: "panels" }, ...names.map((name) => panel(TITLES[name] ?? name, health.figures[name]))),
-  );
+  let health;
+  try {
+    health = await load("/api/health");
+  } catch (error) {
+    if (!place.hidden) place.replaceChildren(hint(error.message));
+    return [];
+  }
+  if (!place.hidden) place.replaceChildren(...sections(health));
   return health.problems;
 }
 
-function panel(title, figures) {
-  const rows = figures.map((figure) => {
-    const labels = Object.entries(figure).filter(([key]) => key !== "value").map(([, value]) => value);
-    return el("tr", {}, el("td", {}, labels.join(" · ") || "all"), el("td", {}, number(figure.value)));
+function sections({ figures, courses, drift, at, browsers, patients }) {
+  if (!at) return [hint("No figures yet: is the monitor running? (wardstream run monitor)")];
+  const get = (name) => figures[name] ?? [];
+  return [
+    el("p", { class: "hint flat" }, `Figures of ${clock(at)} UTC from the topic monitoring.metrics. ${patients} patients on the board, ${browsers} browser${browsers === 1 ? "" : "s"} connected.`),
+    el("div", { class: "tiles" },
+      tile("Predictions a second", sum(get("predictions_per_second")), fixed(1), courses.predictions_per_second),
+      tile("Acknowledged to prediction, p95", quantile(get("latency_seconds"), "0.95"), seconds, courses.latency_seconds),
+      tile("Backlog, messages", get("group_lag_messages").length ? sum(get("group_lag_messages")) : null, number, courses.group_lag_messages),
+      tile("Dead letters", sum(get("dead_letters")), number, courses.dead_letters, sum(get("dead_letters")) > 0),
+    ),
+    el("div", { class: "panels" },
+      panel("Predictions by state", throughput(get)),
+      panel("Latency, acknowledged to readable prediction", table(get("latency_seconds").map((f) => [`p${Math.round(100 * f.quantile)}`, seconds(f.value)]))),
+      panel("Backlog by step", table([...get("group_lag_messages")].sort((a, b) => STEPS.indexOf(a.group) - STEPS.indexOf(b.group)).map((f) => [f.group, number(f.value)]))),
+      panel("Newest message by format", table(get("data_age_seconds").map((f) => [f.format, `${hours(f.value / 3600) === "0 min" ? `${Math.round(f.value)} s` : hours(f.value / 3600)} ago`]))),
+      panel("Dead letters by reason", table(get("dead_letters").map((f) => [words(f.reason), number(f.value)]), "None.")),
+      panel("Set aside by reason", table(get("filtered").map((f) => [words(f.reason), number(f.value)]), "None.")),
+      panel("Data the models went without", shares(get("modality_missing_share"), get("modality_stale_share"))),
+      ...models(figures),
+      panel("Input drift against training (PSI)", drifts(get("input_psi"), drift)),
+      ...others(figures),
+    ),
+  ];
+}
+
+function throughput(get) {
+  const counts = get("predictions");
+  const rows = counts.map((f) => [`${f.model} ${f.version}, ${words(f.state)}`, number(f.value)]);
+  return table(rows, "No predictions yet.");
+}
+
+function shares(missing, stale) {
+  const rows = missing.map((f) => {
+    const old = stale.find((s) => s.modality === f.modality && s.model === f.model)?.value;
+    return [MODALITIES[f.modality] ?? f.modality, percent(f.value), old === undefined ? "–" : percent(old)];
   });
-  return el("div", { class: "panel", "data-figure": title }, el("h3", {}, title), el("table", {}, el("tbody", {}, ...rows)));
+  return table(rows, "No predictions yet.", ["", "missing", "stale"]);
 }
 
-const number = (v) => (Number.isInteger(v) ? v.toLocaleString("en") : Math.abs(v) < 0.001 ? v.toExponential(1) : v.toPrecision(3));
-
-export async function drawModels(place) {
-  const { cards } = await (await fetch("/api/models")).json();
-  place.replaceChildren(
-    el("div", {}, ...Object.entries(cards).map(([name, text]) =>
-      el("details", { class: "panel" }, el("summary", {}, el("b", {}, name)), el("pre", { class: "card" }, text)))),
-  );
+// One panel for each model: its outcomes side by side.
+function models(figures) {
+  const all = Object.entries(figures).filter(([name]) => MODEL_ROWS.some(([known]) => known === name) || name === "score_quantile").flatMap(([, list]) => list);
+  return [...new Set(all.map((f) => f.model))].sort().map((model) => {
+    const outcomes = [...new Set(all.filter((f) => f.model === model).map((f) => f.outcome))].sort();
+    const value = (name, of, format) => {
+      const found = (figures[name] ?? []).find((f) => f.model === model && f.outcome === of);
+      return found ? format(found.value) : "–";
+    };
+    const rows = MODEL_ROWS.map(([name, title, format]) => [title, ...outcomes.map((of) => value(name, of, format))]);
+    const quantiles = [...new Set((figures.score_quantile ?? []).map((f) => f.quantile))].sort();
+    const spread = quantiles.map((q) => [
+      `Risk, ${Math.round(100 * q)}th percentile`,
+      ...outcomes.map((of) => percent((figures.score_quantile ?? []).find((f) => f.model === model && f.outcome === of && f.quantile === q)?.value)),
+    ]);
+    return panel(`Model ${model}: performance on ended stays, and risks`, table([...rows, ...spread], "", ["", ...outcomes.map(outcome)]), "wide");
+  });
 }
+
+function drifts(figures, drift) {
+  if (!figures.length) return hint("Not enough values yet.");
+  const rows = [...figures].sort((a, b) => b.value - a.value).map((f) => [f.feature, fixed(2)(f.value)]);
+  if (drift.judged) return el("div", {}, table(rows), el("p", { class: "hint flat" }, `Above ${drift.bound} a variable has shifted.`));
+  return el("details", { "data-name": "drift" },
+    el("summary", {}, `Not judged: ${drift.patients} of the ${drift.needed} patients that it takes. A few patients never look like the training population.`),
+    table(rows));
+}
+
+// Figures that this page does not know by name show all the same.
+function others(figures) {
+  return Object.entries(figures).filter(([name]) => !KNOWN.has(name)).map(([name, list]) =>
+    panel(words(name), table(list.map(({ value, ...labels }) => [Object.values(labels).map(words).join(", ") || "all", number(value)]))));
+}
+
+function tile(title, value, format, course, bad = false) {
+  return el("div", { class: bad ? "tile bad" : "tile", "data-figure": title },
+    el("span", {}, title), el("b", {}, value === null || value === undefined ? "–" : format(value)),
+    spark(course ?? [], { width: 160, height: 34, label: `${title}, course` }));
+}
+
+function panel(title, content, kind = "") {
+  return el("div", { class: `panel ${kind}`, "data-figure": title }, el("h3", {}, title), content);
+}
+
+function table(rows, empty = "No figures yet.", head = null) {
+  if (!rows.length) return hint(empty);
+  return el("table", {},
+    head ? el("thead", {}, el("tr", {}, head.map((cell) => el("th", {}, cell)))) : null,
+    el("tbody", {}, rows.map((row) => el("tr", {}, row.map((cell) => el("td", {}, cell))))));
+}
+
+function fixed(digits) {
+  return (v) => v.toFixed(digits);
+}
+
+const seconds = (v) => (v < 1 ? `${Math.round(1000 * v)} ms` : `${v.toFixed(v < 10 ? 2 : 0)} s`);
+const words = (text) => text.replaceAll("_", " ");
+const sum = (list) => list.reduce((total, f) => total + f.value, 0);
+const quantile = (list, q) => list.find((f) => f.quantile === q)?.value ?? null;
