@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from services.bus.admin import create_topics
 from services.bus.settings import load as load_settings
+from services.local.demo import SERVICES
 from services.local.drain import await_drained
 from services.local.kafka import LocalKafka
 from services.local.processes import Services, free_ports
@@ -39,7 +40,6 @@ from services.local.report import account, percentiles, report
 from services.local.simulate.source import APPLICATION, AUTHORITY, PANEL
 from services.local.stack import stack
 
-WHOLE = ("edge", "normalize", "assemble", "encode", "score")
 SIGNS = (("8867-4", 80, "/min"), ("59408-5", 97, "%"), ("8310-5", 37, "Cel"), ("8480-6", 120, "mm[Hg]"))
 MORE_SIGNS = (("8478-0", 85, "mm[Hg]"), ("8462-4", 65, "mm[Hg]"), ("9279-1", 16, "/min"), ("2524-7", 1, "mmol/L"))
 
@@ -151,7 +151,7 @@ def own_edge(whole: bool, folder: Path) -> Iterator[tuple[str, Services, dict[st
             kafka = running.enter_context(LocalKafka(folder / "kafka"))
             environment["WARDSTREAM_BOOTSTRAP"] = kafka.bootstrap
             create_topics(load_settings({**os.environ, **environment}))
-        services = running.enter_context(Services(WHOLE if whole else ("edge",), folder / "logs", environment))
+        services = running.enter_context(Services(SERVICES if whole else ("edge",), folder / "logs", environment))
         yield f"127.0.0.1:{mllp}", services, environment
 
 

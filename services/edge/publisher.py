@@ -32,7 +32,8 @@ DELIVERY_TIMEOUT_S = 10.0
 MAX_IN_FLIGHT_BYTES = 64 << 20
 """Bytes handed to the producer and not yet settled; the next publish waits. The producer holds about as much again."""
 RECONNECT_S = 0.5
-STOP_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 3.0
+"""For what is still in flight when the process stops: nobody waits for its acknowledgement any more."""
 
 
 class PublishFailed(Exception):

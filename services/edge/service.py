@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import ssl
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 from aiohttp import web
@@ -22,8 +23,10 @@ from services.edge.stow import Stow
 
 log = logging.getLogger(__name__)
 
-SETTLE_S = 12.0
-"""Longest wait, when stopping, for messages that are with the broker."""
+LAST_ANSWERS_S = 12.0
+"""When stopping: longest wait for senders' last answers, as long as a message may wait for the broker."""
+SETTLE_S = 1.0
+"""Then for messages whose senders have had AE; they are sent again if the broker has not taken them."""
 
 
 def run(settings: Settings) -> None:
@@ -45,7 +48,7 @@ async def run_edge(settings: Settings, stopping: asyncio.Event) -> None:
     """Serve until `stopping` is set. Raises OSError when an address is taken, BadSetting for unreadable TLS files.
 
     Starts without Kafka: senders then get AE, 503 or 0xA700 until it is there, and readiness says so.
-    What is entered first is left last: listeners close before what they hand their messages to.
+    What is entered first is left last: the listeners close, at once together, before what they hand messages to.
     """
     site, tls = site_from_settings(settings), _tls(settings)
     health = Health(settings.stall_after)
@@ -70,8 +73,10 @@ async def run_edge(settings: Settings, stopping: asyncio.Event) -> None:
             idle_timeout=settings.mllp_idle_timeout,
         )
         mllp = MllpListener(acceptance, settings.mllp_host, settings.mllp_port, tls=tls, limits=limits)
+        listeners: list[Callable[[], Awaitable[None]]] = []
+        open_.push_async_callback(_stop_together, listeners)
         await mllp.start()
-        open_.push_async_callback(mllp.stop)
+        listeners.append(lambda: mllp.stop(LAST_ANSWERS_S))
 
         intake = DicomIntake(open_store(settings.objects_address), publisher, site)
         scp = DicomScp(
@@ -84,13 +89,13 @@ async def run_edge(settings: Settings, stopping: asyncio.Event) -> None:
             max_associations=settings.dicom_max_associations,
         )
         await scp.start()
-        open_.push_async_callback(scp.stop)
+        listeners.append(scp.stop)
         app = web.Application()
         FhirEndpoint(publisher, site).add_to(app)
         Stow(intake).add_to(app)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SETTLE_S)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=LAST_ANSWERS_S)
         await runner.setup()
-        open_.push_async_callback(runner.cleanup)
+        listeners.append(runner.cleanup)
         await web.TCPSite(runner, settings.http_host, settings.http_port, ssl_context=tls).start()
 
         health.set_ready(True)
@@ -98,6 +103,10 @@ async def run_edge(settings: Settings, stopping: asyncio.Event) -> None:
         await stopping.wait()
         health.set_ready(False)
         log.info("edge: stopping")
+
+
+async def _stop_together(listeners: list[Callable[[], Awaitable[None]]]) -> None:
+    await asyncio.gather(*(stop() for stop in listeners))
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:

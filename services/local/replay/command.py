@@ -1,6 +1,7 @@
 """`wardstream replay SOURCE PATH`."""
 
 import argparse
+import socket
 import sys
 from typing import TextIO
 
@@ -8,12 +9,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from services.bus.settings import Settings, load
-from services.local.replay.channels import Edge
+from services.local.replay.channels import Edge, split_address
 from services.local.replay.chart import stamp
 from services.local.replay.report import ReplayReport
 from services.local.replay.run import items, replay
 from services.local.replay.source import Source
 from services.local.replay.sources import open_source
+
+CONNECT_TIMEOUT_S = 3.0
 
 
 def command(args: argparse.Namespace) -> int:
@@ -22,11 +25,15 @@ def command(args: argparse.Namespace) -> int:
         source = open_source(args.source, args.path)
         if args.dry_run:
             return show(source, args.limit, sys.stdout)
+        edge = edge_of(load())
+        if missing := unreachable(edge, args.source):
+            print(f"wardstream replay: nobody listens at {missing}; `wardstream run edge` starts one", file=sys.stderr)
+            return 2
         console = Console(stderr=True)
         with progress_bar(console, source) as moved:
             report = replay(
                 source,
-                edge=edge_of(load()),
+                edge=edge,
                 speed=args.speed,
                 limit=args.limit,
                 connections=args.connections,
@@ -55,6 +62,17 @@ def edge_of(settings: Settings) -> Edge:
     )
 
 
+def unreachable(edge: Edge, source: str) -> str:
+    """The first address that the source sends to and that takes no connection; empty when all do."""
+    used = {"fhir": [edge.http], "nih_cxr": [edge.mllp, edge.dicom], "synthetic": [edge.mllp, edge.dicom]}
+    for address in used.get(source, [edge.mllp]):
+        try:
+            socket.create_connection(split_address(address), timeout=CONNECT_TIMEOUT_S).close()
+        except OSError:
+            return address
+    return ""
+
+
 def show(source: Source, limit: int | None, to: TextIO) -> int:
     """Print the messages instead of sending them: segments on lines, a blank line after each message."""
     for item in items(source, limit):
@@ -74,6 +92,7 @@ def summary(report: ReplayReport) -> str:
         f"in {report.seconds:.1f} s ({report.per_second}/s)\n"
         f"  kept {report.acknowledged.total()}, refused {report.rejected.total()}, "
         f"unanswered {report.unacknowledged.total()}, sent again {report.retries}; answers: {answers or 'none'}"
+        + ("\n  stopped: a message was not kept after every retry" if report.stopped else "")
     )
 
 

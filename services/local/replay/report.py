@@ -21,6 +21,7 @@ class ReplayReport:
     unacknowledged: Counter[str] = field(default_factory=Counter)  # no answer, or AE after every retry
     answers: Counter[str] = field(default_factory=Counter)  # every answer by its code: AA, AE, AR, 200, 0x0000
     retries: int = 0
+    stopped: bool = False  # a message was not kept after every retry: what would have followed was not sent
     seconds: float = 0.0
     first_event_ms: int = 0
     last_event_ms: int = 0
@@ -61,6 +62,7 @@ class ReplayReport:
             unacknowledged=self.unacknowledged + other.unacknowledged,
             answers=self.answers + other.answers,
             retries=self.retries + other.retries,
+            stopped=self.stopped or other.stopped,
             seconds=self.seconds + other.seconds,
             first_event_ms=min(filter(None, (self.first_event_ms, other.first_event_ms)), default=0),
             last_event_ms=max(self.last_event_ms, other.last_event_ms),

@@ -33,7 +33,8 @@ def replay(
     """Send a source's traffic to the edge and wait for every answer.
 
     `speed`: seconds of event time in one second; 0 sends as fast as answers come. `limit`: patients (or files).
-    The same source and limit always send the same bytes, so that a second replay changes nothing.
+    The same source and limit always send the same bytes, so that a second replay changes nothing. A message that is
+    not kept after every retry ends the replay, as it holds up an interface engine's queue: nothing overtakes it.
     Raises OSError or ValueError when the source cannot be read; what the edge answers is in the report.
     """
     channels = open_channels(edge or Edge(), connections)
@@ -80,6 +81,8 @@ class Run:
         for number, item in enumerate(merged(stays, self._finished)):
             await clock.until(item.time_ms)
             await self._slots.acquire()
+            if self.report.stopped:
+                break
             self._start(item)
             if self._progress is not None and number % 20 == 0:
                 self._progress(self.report, item.time_ms, len(stays))
@@ -106,6 +109,8 @@ class Run:
     async def _after(self, earlier: asyncio.Task[None] | None, item: Item) -> None:
         if earlier is not None:
             await earlier
+        if self.report.stopped:
+            return
         answer = await self._persist(item)
         self.report.messages[item.kind] += 1
         counts = {
@@ -114,6 +119,7 @@ class Run:
             Verdict.AGAIN: self.report.unacknowledged,
         }
         counts[answer.verdict][item.kind] += 1
+        self.report.stopped |= answer.verdict is Verdict.AGAIN
 
     async def _persist(self, item: Item) -> Answer:
         """Send until the edge has kept or refused it, or patience ends."""
@@ -121,6 +127,8 @@ class Run:
             answer = await self._channels[item.kind].send(item)
             self.report.answers[answer.code] += 1
             if answer.verdict is not Verdict.AGAIN or pause is None:
+                break
+            if self.report.stopped:
                 break
             self.report.retries += 1
             await asyncio.sleep(pause)

@@ -5,14 +5,17 @@ import json
 import shutil
 import ssl
 import subprocess
+from contextlib import suppress
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from services.bus.messages import DeadLetter
 from services.bus.topics import DEAD_LETTERS, HL7_RAW
 from services.domain.identity import patient_key
-from services.edge.framing import framed
+from services.edge.framing import Deframer, framed
 from services.edge.mllp import server_tls
 from services.formats.hl7v2.control import routing
 from tests.unit.edge.conftest import SITE, oru, running, until
@@ -284,6 +287,39 @@ async def test_stopping_answers_what_has_come_and_takes_no_more(bench):
     assert len(bench.publisher.on(HL7_RAW)) == 1
     with pytest.raises(ConnectionRefusedError):
         await bench.sender()
+
+
+pieces = st.one_of(
+    st.integers(0, 9).map(lambda n: framed(oru(str(n), str(n)))),
+    st.binary(max_size=30),
+    st.binary(max_size=30).map(framed),
+)
+
+
+@settings(max_examples=25)
+@given(st.lists(pieces, max_size=8), st.integers(1, 50))
+def test_any_bytes_are_answered_or_kept_and_the_next_connection_is_served(parts, size):
+    async def run():
+        async with running() as bench:
+            sender = await bench.sender()
+            data = b"".join(parts)
+            for at in range(0, len(data), size):
+                await sender.write(data[at : at + size])
+            sender.writer.write_eof()
+            answers = 0
+            with suppress(EOFError):
+                while True:
+                    await sender.answer()
+                    answers += 1
+            assert answers == len(deframed(data))
+            assert await (await bench.sender()).ask(oru("last")) == "AA"
+
+    asyncio.run(run())
+
+
+def deframed(data):
+    deframer = Deframer(1 << 24)
+    return [*deframer.feed(data), *([left] if (left := deframer.end()) else [])]
 
 
 def certificates(folder):

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.cli import main
+from services.local.kafka import free_ports
 from services.local.replay import run as module
 from services.local.replay.channels import Answer, Verdict, _http_verdict, split_address
 from services.local.replay.command import summary
@@ -16,6 +18,7 @@ from services.local.replay.report import ReplayReport
 from services.local.replay.run import Clock, Run
 from services.local.replay.source import Item, Stay
 from tests.unit.edge.conftest import oru, running, until
+from tests.unit.local.replay import samples
 
 
 class Fixed:
@@ -101,6 +104,30 @@ async def test_what_is_never_kept_and_what_is_refused_are_told_apart():
     assert (report.unacknowledged["hl7v2"], report.rejected["hl7v2"], report.acknowledged["hl7v2"]) == (1, 1, 1)
     assert report.retries == 2
     assert "unanswered 1" in summary(report)
+
+
+async def test_a_message_that_is_never_kept_ends_the_replay_and_nothing_overtakes_it():
+    def answer(item, attempt):
+        return Answer(Verdict.AGAIN, "AE") if item.payload == b"a 3" else Answer(Verdict.KEPT, "AA")
+
+    channel = Channel(answer)
+    report = await sent(Fixed({"a": list(range(1000))}), channel, in_flight=2)
+    assert channel.kept == [b"a 0", b"a 1", b"a 2"]
+    assert report.stopped
+    assert (report.sent, report.unacknowledged["hl7v2"]) == (4, 1)
+
+
+def test_the_command_prints_on_a_dry_run_and_says_what_is_wrong(tmp_path, capsys, monkeypatch):
+    samples.cinc2019(tmp_path)
+    assert main(["replay", "cinc2019", str(tmp_path), "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("MSH|") == 22
+    assert "\r" not in shown
+    monkeypatch.setenv("WARDSTREAM_MLLP_PORT", str(free_ports(1)[0]))
+    assert main(["replay", "cinc2019", str(tmp_path)]) == 2
+    assert "nobody listens at 127.0.0.1" in capsys.readouterr().err
+    assert main(["replay", "cinc2019", str(tmp_path / "absent")]) == 2
+    assert main(["replay", "cinc2019"]) == 2
 
 
 async def test_event_time_runs_at_the_speed_that_was_asked_for(monkeypatch):
