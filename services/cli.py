@@ -9,7 +9,7 @@ from services import __version__
 
 SERVICES = ("edge", "normalize", "assemble", "encode", "score", "fallback", "shadow", "monitor", "deliver")
 SOURCES = ("cinc2019", "cinc2012", "eicu", "nih_cxr", "hl7v2", "fhir", "synthetic")
-TRAINING_TASKS = ("sepsis-6h", "mortality-48h", "mortality-24h", "fusion", "cxr-pneumonia")
+TRAINING_TASKS = ("sepsis-6h", "mortality-48h", "mortality-24h", "fusion", "cxr-pneumonia", "notes")
 EVALUATION_TASKS = ("sepsis-6h", "mortality-48h", "mortality-24h", "cxr-pneumonia")
 
 EXAMPLES = """examples:

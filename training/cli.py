@@ -83,12 +83,11 @@ def _report(fitted: Fitted, folder: Path) -> None:
 
 
 def _elsewhere(args: argparse.Namespace) -> int:
-    """The image encoder has its own training program."""
-    from training.images.train import main as train_images
+    """The encoders have their own training programs."""
+    import importlib
 
-    sys.argv = ["wardstream train cxr-pneumonia", "--data", str(args.data), *args.rest]
-    train_images()
-    return 0
+    modules = {"cxr-pneumonia": "training.images.train", "notes": "training.notes.train"}
+    return int(importlib.import_module(modules[args.task]).main(["--data", str(args.data), *args.rest]))
 
 
 def main(words: Sequence[str] | None = None) -> int:

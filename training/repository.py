@@ -1,5 +1,6 @@
 """Writes an encoder's folder of the model repository: graph, server configurations, manifest."""
 
+import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,9 @@ from typing import Any
 import onnx
 
 from services.inference.manifest import weights_sha256
+from services.local.stack import MODEL_REPOSITORY
+
+HOME = Path(".wardstream") / "training" / "models"
 
 TYPES = {onnx.TensorProto.FLOAT: "TYPE_FP32", onnx.TensorProto.INT64: "TYPE_INT64"}
 VERSIONS = "version_policy: { latest: { num_versions: 2 } }\n"
@@ -69,3 +73,17 @@ def _tensors(kind: str, values: Any) -> str:
         dims, kind_of = ", ".join(str(size) for size in _shape(value)), TYPES[value.type.tensor_type.elem_type]
         lines.append(f'  {{ name: "{value.name}" data_type: {kind_of} dims: [ {dims} ] }}')
     return f"{kind} [\n" + ",\n".join(lines) + "\n]\n"
+
+
+def encoder_options(task: str, data: str) -> argparse.ArgumentParser:
+    """The options that training an encoder has."""
+    parser = argparse.ArgumentParser(prog=f"wardstream train {task}")
+    parser.add_argument("--data", type=Path, required=True, help=data)
+    parser.add_argument("--out", type=Path, default=HOME, help=f"model repository to write to (default {HOME})")
+    parser.add_argument("--publish", action="store_true", help="write into model_repository/")
+    return parser
+
+
+def target(options: argparse.Namespace) -> Path:
+    """The model repository that the options name."""
+    return MODEL_REPOSITORY if options.publish else Path(options.out)

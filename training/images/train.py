@@ -1,12 +1,12 @@
-"""Trains the image encoder: `python -m training.images.train --data nih_cxr [--repository model_repository]`.
+"""Trains the image encoder: `wardstream train cxr-pneumonia --data PATH [--out FOLDER | --publish]`.
 
 The ImageNet trunk is kept as published (750 pictures are few to move 0.7 M weights); a linear head is fitted on its
 pooled features of each picture and of random views of it. Cross-validation by patient, repeated over seeds, gives the
 figures and the calibration; the model that ships is fitted on all pictures in the same way.
 """
 
-import argparse
-import json
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from torch import Tensor
 from training.evaluation.metrics import auroc, summary
 from training.images.augment import augment
 from training.images.data import Radiographs, read_radiographs
-from training.images.export import publish
+from training.images.export import MODEL, publish
 from training.images.network import EMBEDDING, Head, Trunk, load_imagenet, pool
 from training.progress import progress
+from training.repository import encoder_options, target
 
 VIEWS = 8
 """Random views of each picture, beside the picture itself."""
@@ -134,13 +135,20 @@ def train(data: Path, repository: Path) -> list[dict[str, Any]]:
     return figures
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the chest radiograph encoder.")
-    parser.add_argument("--data", type=Path, required=True, help="folder with labels.csv and the pictures")
-    parser.add_argument("--repository", type=Path, default=Path("model_repository"))
-    arguments = parser.parse_args()
-    print(json.dumps(train(arguments.data, arguments.repository), indent=1))
+def main(words: Sequence[str] | None = None) -> int:
+    """`wardstream train cxr-pneumonia`; returns the exit status."""
+    options = encoder_options("cxr-pneumonia", "folder with labels.csv and the pictures").parse_args(words)
+    try:
+        figures = train(options.data, target(options))
+    except FileNotFoundError as error:
+        print(f"wardstream train: not found: {error}", file=sys.stderr)
+        return 1
+    for row in figures:
+        low, high = row["auroc_ci"]
+        print(f"seed {row['seed']}: AUROC {row['auroc']:.3f} [{low:.3f}, {high:.3f}], Brier {row['brier']:.3f}")
+    print(f"wrote {target(options) / MODEL}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,11 +1,10 @@
-"""Trains the note encoder: `python -m training.notes.train --data eicu [--repository model_repository]`.
+"""Trains the note encoder: `wardstream train notes --data PATH [--out FOLDER | --publish]`.
 
 Cross-validation leaves whole hospitals out: in each fold the table is fitted on the other hospitals, a logistic
 regression on their cross-fitted vectors, and both are asked about the hospitals that neither has seen.
 """
 
-import argparse
-import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from training.eicu.targets import TARGETS, read_targets, standardised
 from training.evaluation.metrics import summary
 from training.notes.model import SEMANTIC, Corpus, NoteTable, Semantics, fit_semantics, fit_table
 from training.progress import progress
-from training.repository import publish_encoder, tidy
+from training.repository import encoder_options, publish_encoder, target, tidy
 
 MODEL = "note_encoder"
 OPSET = 18
@@ -125,14 +124,20 @@ def train(data: Path, repository: Path) -> list[dict[str, Any]]:
     return figures
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the note encoder.")
-    parser.add_argument("--data", type=Path, required=True, help="folder with eICU's csv.gz tables")
-    parser.add_argument("--repository", type=Path, default=Path("model_repository"))
-    arguments = parser.parse_args()
-    figures = train(arguments.data, arguments.repository)
-    print(json.dumps([{k: f[k] for k in ("auroc", "auroc_ci", "auprc", "auprc_ci")} for f in figures], indent=1))
+def main(words: Sequence[str] | None = None) -> int:
+    """`wardstream train notes`; returns the exit status."""
+    options = encoder_options("notes", "folder with eICU's csv.gz tables").parse_args(words)
+    try:
+        figures = train(options.data, target(options))
+    except FileNotFoundError as error:
+        print(f"wardstream train: not found: {error}", file=sys.stderr)
+        return 1
+    for seed, row in zip(SEEDS, figures, strict=True):
+        low, high = row["auroc_ci"]
+        print(f"seed {seed}: death from the notes alone, AUROC {row['auroc']:.3f} [{low:.3f}, {high:.3f}]")
+    print(f"wrote {target(options) / MODEL}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
