@@ -84,7 +84,7 @@ class Settings:
         "Stable name of this process among its service's (static membership, e.g. a StatefulSet pod); none when empty",
     )
     micro_batch: int = setting(256, "Messages folded between two confirmations of their outputs")
-    micro_batch_wait: float = setting(0.005, "Longest wait to fill a micro-batch", "s")
+    micro_batch_wait: float = setting(0.02, "Longest wait to fill a micro-batch", "s")
     commit_interval: float = setting(0.5, "Between two commits of consumed offsets", "s")
     stall_after: float = setting(
         60.0, "Liveness fails when messages are processed but no commit advances for so long", "s"
