@@ -139,9 +139,9 @@ async def run_load(address: str, rate: float, seconds: float, patients: int, con
 @contextmanager
 def own_edge(whole: bool, folder: Path) -> Iterator[tuple[str, Services, dict[str, str]]]:
     """Kafka (and Triton), the services as processes; the MLLP address, the processes, the environment."""
-    mllp, http, dicom = free_ports(3)
+    mllp, http, dicom, page = free_ports(4)
     environment = {"WARDSTREAM_HOME": str(folder), "WARDSTREAM_OBJECTS": str(folder / "objects")}
-    ports = {"MLLP": mllp, "HTTP": http, "DICOM": dicom}
+    ports = {"MLLP": mllp, "HTTP": http, "DICOM": dicom, "PAGE": page}
     for name, port in ports.items():
         environment |= {f"WARDSTREAM_{name}_PORT": str(port), f"WARDSTREAM_{name}_HOST": "127.0.0.1"}
     with ExitStack() as running:
