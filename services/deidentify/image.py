@@ -1,10 +1,10 @@
 """A DICOM object without anything that names a person, by PS3.15 annex E and an allow-list that is stricter.
 
-First the Basic Application Level Confidentiality Profile (the tables of PS3.15 2026c, from dicom-anonymizer) acts on
-the data set, with the options that retain patient characteristics (sex, age) and temporal information with modified
-dates. Then a new object is built of the elements of `KEPT` alone, so that no private element, sequence, overlay,
-preamble, sender's file meta or element after the pixels can pass, and the pixels are decoded and written anew,
-uncompressed: a codestream can carry comments, and words wider than the samples old overlays.
+A new object is built of the elements of `KEPT` alone, so that no private element, sequence, overlay, preamble, sender's
+file meta or element after the pixels can pass. On it acts the Basic Application Level Confidentiality Profile (the
+tables of PS3.15 2026c, from dicom-anonymizer) with the options that retain patient characteristics (sex, age) and
+temporal information with modified dates; in that order, because the library meets a hostile data set with an exception.
+The pixels are decoded and written anew, uncompressed: a codestream can carry comments, and unused bits overlays.
 """
 
 from collections.abc import Callable
@@ -107,10 +107,8 @@ def _deidentified(dataset: FileDataset, event: ClinicalEvent, people: People, na
     pixels, photometric = _pixels(dataset)
     bits, padding = int(dataset.BitsStored), dataset.get("PixelPaddingValue")
     uids = {k: names.uid(str(dataset.get(k) or f"{event.event_id} {k}")) for k in _UIDS}
-    # What identifies is taken by the standard's own table; the options below give back what they may.
-    dataset.pop("PixelData", None)
-    profile.anonymize_dataset(dataset, _options(), True, lambda: profile.initialize_actions(EDITION))
     made = _rebuilt(dataset)
+    profile.anonymize_dataset(made, _options(), True, lambda: profile.initialize_actions(EDITION))
     for keyword, uid in uids.items():
         setattr(made, keyword, uid)
     _identity(made, event, people)
@@ -129,7 +127,7 @@ _UIDS = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
 def _options() -> dict[tuple[int, int], Callable[..., None]]:
     """PS3.15 E.3.6 and E.3.5: Patient's Sex stays; times are set anew in `_times`, whatever the profile leaves."""
-    return {(0x0010, 0x0040): profile.keep, (0x0028, 0x0301): profile.keep}
+    return {(0x0010, 0x0040): profile.keep}
 
 
 def _examine(dataset: Dataset, strict: bool) -> bool:
@@ -203,14 +201,22 @@ def _rebuilt(dataset: Dataset) -> Dataset:
         if value and value in allowed:
             setattr(made, keyword, value)
     for keyword in _WHOLE:
-        value = dataset.get(keyword)
-        if value is not None and abs(int(value)) < _MAX_WHOLE:
-            setattr(made, keyword, int(value))
+        whole = _numbers(dataset, keyword)
+        if whole and whole[0].is_integer():
+            setattr(made, keyword, int(whole[0]))
     for keyword in _DECIMAL:
-        numbers = [float(f"{float(part):.6g}") for part in _values(dataset.get(keyword))]
-        if numbers and all(abs(part) < _MAX_WHOLE for part in numbers) and len(numbers) <= 2:
+        if numbers := _numbers(dataset, keyword):
             setattr(made, keyword, numbers if len(numbers) > 1 else numbers[0])
     return made
+
+
+def _numbers(dataset: Dataset, keyword: str) -> list[float]:
+    """An element's one or two numbers, to six digits; none where one is too large or no number at all."""
+    try:
+        numbers = [float(f"{float(part):.6g}") for part in _values(dataset.get(keyword))]
+    except (TypeError, ValueError):
+        return []
+    return numbers if len(numbers) <= 2 and all(abs(part) < _MAX_WHOLE for part in numbers) else []
 
 
 def _identity(made: Dataset, event: ClinicalEvent, people: People) -> None:
