@@ -29,7 +29,10 @@ Settings are environment variables WARDSTREAM_*; `wardstream settings` prints th
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse and run; returns the exit status (2 for unusable words, as argparse has it)."""
     parser = build_parser()
-    args = parser.parse_args(arguments)
+    args, rest = parser.parse_known_args(arguments)
+    args.rest = rest  # training knows its own further options
+    if args.rest and getattr(args, "handler", None) is not _train:
+        parser.error(f"unrecognized arguments: {' '.join(args.rest)}")
     if not hasattr(args, "handler"):
         parser.print_help()
         return 2
@@ -178,7 +181,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     train.add_argument("task", choices=TRAINING_TASKS)
     train.add_argument("--data", type=Path, required=True, metavar="PATH")
-    train.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
     evaluate = command(
         "evaluate",
@@ -268,13 +270,13 @@ def _dead_letters(args: argparse.Namespace) -> int:
 def _train(args: argparse.Namespace) -> int:
     from services.local.optional import training
 
-    return training("training.cli").command(args)
+    return int(training("training.cli").command(args))
 
 
 def _evaluate(args: argparse.Namespace) -> int:
     from services.local.optional import training
 
-    return training("training.evaluation.command").command(args)
+    return int(training("training.evaluation.command").command(args))
 
 
 def _doctor(args: argparse.Namespace) -> int:
