@@ -141,8 +141,8 @@ async def _patient(request: web.Request) -> web.Response:
     found, row = board.patient(key), board.row(key)
     if found is None or row is None:
         now = board.survivor(key)
-        if now != key:
-            return _json({"error": "merged", "into": now}, 410)
+        if now != key:  # merged: the record goes by another key
+            return web.Response(status=307, headers={hdrs.LOCATION: f"/api/patients/{now}"})
         return _json({"error": "not_found", "hint": "the patient has left the board, or the key is wrong"}, 404)
     return _json(patient_view(*found, row))
 

@@ -100,9 +100,11 @@ function listen() {
     }
   });
   events.addEventListener("gone", (event) => {
-    const { patient } = JSON.parse(event.data);
+    const { patient, into } = JSON.parse(event.data);
     ward.remove(patient);
-    if (patient === chosen) show();
+    if (patient !== chosen) return;
+    if (into !== patient) location.replace(`#ward/${into}`);
+    else show();
   });
   events.addEventListener("reload", loadWard);
 }

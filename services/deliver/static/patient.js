@@ -25,11 +25,12 @@ export async function drawPatient(patient, place, moved) {
     view = await load(`/api/patients/${encodeURIComponent(patient)}`);
   } catch (error) {
     if (latest !== patient) return;
-    if (error.status === 410) moved(error.body.into);
-    else place.replaceChildren(back(), hint(error.status === 404 ? "This patient has left the board." : error.message));
+    place.replaceChildren(back(), hint(error.status === 404 ? "This patient has left the board." : error.message));
     return;
   }
-  if (latest === patient) show(view, place);
+  if (latest !== patient) return;
+  if (view.patient !== patient) moved(view.patient);
+  else show(view, place);
 }
 
 function show(view, place) {

@@ -143,14 +143,15 @@ export class Ward {
       "tr",
       { class: row.present ? "row" : "row left", tabindex: 0, "data-patient": row.patient, onclick: () => this.choose(row.patient) },
       el("td", {}, el("span", { class: "key" }, short(row.patient)), el("br"), el("small", {}, about)),
-      el("td", {}, row.unit || "–", row.bed ? ` ${row.bed}` : "", el("br"), originBadge(row), row.present ? null : el("small", { class: "gone" }, row.left)),
+      el("td", {}, row.unit || "–", row.present ? (row.bed ? ` ${row.bed}` : "") : el("small", {}, ` ${row.left}`), el("br"), originBadge(row)),
       el("td", {}, row.risks.length ? row.risks.map((risk) => riskBar(risk, row)) : el("small", {}, "not scored yet")),
-      el("td", { class: "data" }, modalities(row.modalities.filter((state) => state.present || state.name !== "genomic"))),
-      el("td", { class: "at" }, el("small", { title: clock(row.as_of) }, dayAndTime(row.as_of))),
+      el("td", { class: "data" }, modalities(row.modalities.filter(worthTelling)), el("small", { title: `${clock(row.as_of)} UTC` }, `until ${dayAndTime(row.as_of)}`)),
     );
   }
 }
 
+// In a row, what is nearly always there shows only when it is not, and what is nearly never there only when it is.
+const worthTelling = (state) => (state.name === "static" ? !state.present : state.name !== "genomic" || state.present);
 const byId = (id) => document.getElementById(id);
 const label = (row) => (row.synthetic ? "SYNTHETIC" : row.source);
 

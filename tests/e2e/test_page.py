@@ -1,0 +1,199 @@
+"""The page in a real browser, against the running system: what is sent over MLLP shows without a reload."""
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from services.local.replay.channels import split_address
+from services.local.replay.mllp_client import MllpClient
+
+pytestmark = [pytest.mark.kafka, pytest.mark.triton, pytest.mark.browser, pytest.mark.timeout(180)]
+
+AWAIT_S = 30.0
+POLL_S = 0.05
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
+    "--window-size=1400,1000",
+)
+WATCH = """
+window.__wrong = [];
+document.addEventListener("securitypolicyviolation", (e) => window.__wrong.push(`policy: ${e.violatedDirective}`));
+window.addEventListener("error", (e) => window.__wrong.push(`error: ${e.message}`), true);
+window.addEventListener("unhandledrejection", (e) => window.__wrong.push(`rejection: ${e.reason}`));
+"""
+
+WELL = {"8867-4": 76, "8480-6": 124, "8462-4": 74, "9279-1": 14, "8310-5": 36.8, "59408-5": 98, "2524-7": 0.9}
+ILL = {"8867-4": 138, "8480-6": 78, "8462-4": 42, "9279-1": 34, "8310-5": 39.4, "59408-5": 87, "2524-7": 8.5}
+UNITS = {
+    **{"8867-4": "/min", "8480-6": "mm[Hg]", "8462-4": "mm[Hg]", "9279-1": "/min"},
+    **{"8310-5": "Cel", "59408-5": "%", "2524-7": "mmol/L"},
+}
+
+
+def oru(number: str, hour: int, values: dict[str, float], *, authority: str = "E2E", extra: str = "") -> bytes:
+    at = f"202603020{hour}0000"
+    lines = [
+        f"MSH|^~\\&|LAB|{authority}|WARDSTREAM|W|{at}||ORU^R01^ORU_R01|P{number}{hour}|P|2.5.1",
+        f"PID|1||{number}^^^{authority}^MR||QUIXOTE^DULCINEA||19480517|F",
+        f"PV1|1|I|WARD7^1^2^{authority}||||||||||||||||V{number}|||||||||||||||||||||||||20260301220000",
+        f"OBR|1|P{number}{hour}|F{number}{hour}|PANEL^Vitals^L|||{at}|||||||||||||||{at}|||F",
+    ]
+    for n, (code, value) in enumerate(values.items(), 1):
+        lines.append(f"OBX|{n}|NM|{code}^^LN||{value}|{UNITS[code]}|||||F|||{at}")
+    return ("\r".join(lines) + "\r" + extra).encode()
+
+
+async def send(system: Any, *messages: bytes) -> None:
+    client = MllpClient(*split_address(system.edge.mllp))
+    try:
+        assert [(await client.send(message))[0] for message in messages] == ["AA"] * len(messages)
+    finally:
+        await client.close()
+
+
+class Page:
+    """The browser, and ways to wait for what it shows."""
+
+    def __init__(self, driver: webdriver.Chrome, address: str) -> None:
+        self.driver, self.address = driver, address
+
+    def wait(self, look: Callable[[], Any], what: str) -> Any:
+        return WebDriverWait(self.driver, AWAIT_S, POLL_S).until(lambda _: look(), f"did not show: {what}")
+
+    def script(self, code: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(code, *arguments)
+
+    def all(self, selector: str) -> list[Any]:
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def order(self) -> list[str]:
+        return list(self.script("return [...document.querySelectorAll('#rows tr')].map((row) => row.dataset.patient)"))
+
+    def text(self, selector: str) -> str:
+        return str(self.script("return document.querySelector(arguments[0])?.textContent ?? ''", selector))
+
+    def above(self, upper: str, lower: str) -> bool:
+        order = self.order()
+        return upper in order and lower in order and order.index(upper) < order.index(lower)
+
+    def scored(self, key: str) -> bool:
+        return bool(self.all(f'#rows tr[data-patient="{key}"] .risk b'))
+
+
+@pytest.fixture(scope="module")
+def page(system, tmp_path_factory):
+    if not CHROMIUM or not DRIVER:
+        pytest.skip("chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    try:
+        driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH})
+        driver.get(system.page)
+        shown = Page(driver, system.page)
+        shown.wait(lambda: shown.text("#live") == "live", "the live stream")
+        shown.script("window.__loaded = 1")  # gone after a reload
+        yield shown
+    finally:
+        driver.quit()
+
+
+async def test_a_patient_appears_and_moves_by_risk_without_a_reload(system, page):
+    well, ill = system.key("7001"), system.key("7002")
+    await send(system, *(oru("7001", hour, WELL) for hour in (1, 2)), *(oru("7002", hour, WELL) for hour in (1, 2)))
+    page.wait(lambda: page.scored(well) and page.scored(ill), "both patients with risks")
+    await send(system, oru("7002", 3, ILL), oru("7002", 4, ILL))
+    page.wait(lambda: page.above(ill, well), "the ill patient above the well one")
+    await send(system, oru("7002", 5, WELL), oru("7001", 5, ILL), oru("7001", 6, ILL))
+    page.wait(lambda: page.above(well, ill), "the order turned round")
+    assert page.script("return window.__loaded") == 1
+
+
+async def test_choosing_a_patient_shows_series_risks_and_what_drove_them(system, page):
+    key = system.key("7003")
+    odd = "OBX|9|NM|ODD^<img src=x onerror=alert(1)>^L||5|mg|||||F|||20260302060000\r"
+    await send(system, *(oru("7003", hour, ILL) for hour in (1, 2, 3)), oru("7003", 6, ILL, extra=odd))
+    page.wait(lambda: page.scored(key), "the patient's risks")
+    row = page.wait(lambda: page.all(f'tr[data-patient="{key}"]'), "the row")[0]
+    page.script("arguments[0].focus()", row)
+    page.driver.switch_to.active_element.send_keys(Keys.ENTER)
+    page.wait(lambda: len(page.all('[data-group="vitals"] svg polyline')) >= 5, "charts of the vital signs")
+    page.wait(lambda: page.all("#courses svg polyline"), "the risks over time")
+    page.wait(lambda: page.all("#drivers .driver"), "what drove the risk")
+    view = page.text("#patient")
+    assert "Heart rate" in page.text("#drivers")
+    assert "138 /min" in view
+    assert "Notes" in view
+    assert "missing" in view
+    assert "<img src=x" in view  # a sender's text is text
+    assert not page.all('#patient img[src="x"]')
+
+
+async def test_a_later_result_reaches_the_open_patient_view(system, page):
+    key = system.key("7004")
+    await send(system, oru("7004", 1, WELL))
+    page.wait(lambda: key in page.order(), "the patient")
+    page.script("location.hash = arguments[0]", f"#ward/{key}")
+    page.wait(lambda: "until 2026-03-02 01:00" in page.text("#patient"), "the patient's view")
+    await send(system, oru("7004", 2, WELL | {"8867-4": 111}))
+    page.wait(lambda: "111" in page.text('[data-code="8867-4"] .readout'), "the new value")
+
+
+async def test_a_discharged_patient_leaves_the_list_and_a_merged_one_the_ward(system, page):
+    gone, old, survivor = system.key("7005"), system.key("7006"), system.key("7007")
+    await send(system, oru("7005", 1, WELL), oru("7006", 1, WELL), oru("7007", 1, WELL))
+    page.wait(lambda: {gone, old, survivor} <= set(page.order()), "all three")
+    page.script("location.hash = arguments[0]", f"#ward/{old}")
+    head = "MSH|^~\\&|ADT|E2E|WARDSTREAM|W|20260302080000||{}|{}|P|2.5.1\rEVN|{}|20260302080000\r"
+    discharge = head.format("ADT^A03^ADT_A03", "D7005", "A03") + (
+        "PID|1||7005^^^E2E^MR||QUIXOTE^DULCINEA||19480517|F\r"
+        "PV1|1|I|WARD7^1^2^E2E||||||||||||||||V7005|||||||||||||||||01||||||||20260301220000|20260302080000\r"
+    )
+    merge = head.format("ADT^A40^ADT_A39", "M7006", "A40") + "PID|1||7007^^^E2E^MR\rMRG|7006^^^E2E^MR\r"
+    await send(system, discharge.encode(), merge.encode())
+    page.wait(lambda: not {gone, old} & set(page.order()), "the discharged and the merged one leave")
+    page.wait(lambda: page.script("return location.hash") == f"#ward/{survivor}", "the view follows the merge")
+    page.script("document.getElementById('left').click()")
+    page.wait(lambda: gone in page.order() and old not in page.order(), "the discharged one, asked for")
+    page.script("document.getElementById('left').click()")
+
+
+async def test_a_simulated_patient_is_labelled_everywhere(system, page):
+    key = system.key("7008", "SYNTHETIC")
+    await send(system, oru("7008", 1, WELL, authority="SYNTHETIC"))
+    page.wait(lambda: page.text(f'tr[data-patient="{key}"] .badge.synthetic') == "SYNTHETIC", "the label in its row")
+    page.wait(lambda: "SYNTHETIC" in page.script("return document.getElementById('source').title"), "in the header")
+    page.script("location.hash = arguments[0]", f"#ward/{key}")
+    page.wait(lambda: page.text("#patient h2 .badge.synthetic") == "SYNTHETIC", "the label in its view")
+
+
+def test_the_pipeline_and_the_models_show_figures(page):
+    page.script("location.hash = '#pipeline'")
+    figure = '[data-figure="Acknowledged to prediction, p95"] b'
+    page.wait(lambda: page.text(figure).endswith("s"), "the latency")
+    page.wait(lambda: "risk_fusion" in page.text('[data-figure="Predictions by state"]'), "the predictions")
+    assert "score" in page.text('[data-figure="Backlog by step"]')
+    page.script("location.hash = '#models'")
+    page.wait(lambda: "Alert from" in page.text('[data-model="risk_fusion"]'), "the model")
+
+
+def test_nothing_in_the_document_identifies_anybody_and_nothing_went_wrong(page):
+    for view in ("#ward", "#pipeline", "#models"):
+        page.script("location.hash = arguments[0]", view)
+        html = page.script("return document.documentElement.outerHTML + location.href")
+        for word in ("QUIXOTE", "DULCINEA", "19480517", "1948-05-17", *(f"700{n}" for n in range(1, 9))):
+            assert word not in html, view
+    assert page.script("return window.__wrong") == []
+    assert page.script("return window.__loaded") == 1
+    assert [entry["message"] for entry in page.driver.get_log("browser") if entry["level"] == "SEVERE"] == []
