@@ -1,4 +1,4 @@
-"""A storm over an engine: workers join, leave, freeze and are killed while messages arrive; nothing may be missing then.
+"""A storm over an engine: workers join, leave, freeze and are killed while messages arrive; none may be missing.
 
     python -m benchmarks.engine_storm --engine faust --seconds 120
 

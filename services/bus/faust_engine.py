@@ -86,21 +86,19 @@ class FaustEngine:
         self._stopping.set()
 
     async def _leave(self) -> None:
-        leaving = asyncio.create_task(self._app.stop())
         deadline = time.monotonic() + STOP_TIMEOUT_S
+        # Faust told to stop while partitions are dealt waits for itself: its main loop no longer answers the consumer's
+        # thread, which waits for that answer before it ends.
+        while self._app.rebalancing and time.monotonic() < deadline - STOP_TIMEOUT_S / 2:  # noqa: ASYNC110
+            await asyncio.sleep(WATCH_S)
+        leaving = asyncio.create_task(self._app.stop())
         while not (await asyncio.wait({leaving}, timeout=WATCH_S))[0]:
             if self._failure or time.monotonic() > deadline:
+                consumer = self._app.consumer
+                assert isinstance(consumer, GuardedConsumer)
+                consumer.halt()
                 raise EngineFailed("told to stop with a batch in hand: it is not committed") from self._failure
         leaving.result()
-
-    async def _stop_app(self) -> None:
-        try:
-            await asyncio.wait_for(self._app.stop(), STOP_TIMEOUT_S)
-        except TimeoutError as error:
-            consumer = self._app.consumer
-            assert isinstance(consumer, GuardedConsumer)
-            consumer.halt()
-            raise EngineFailed("the batch in hand waits for too long; it will be taken again") from error
 
     async def _watch(self, starting: "asyncio.Task[Any]") -> None:
         while not self._stopping.is_set():

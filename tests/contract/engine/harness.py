@@ -169,7 +169,7 @@ class KafkaHarness:
     def __init__(self, settings: Settings, engine: str, folder: Path) -> None:
         # A worker that was killed must be missed within a test's patience.
         self.settings = dataclasses.replace(
-            settings, engine=engine, session_timeout=3.0, metrics_host="127.0.0.1", metrics_port=0
+            settings, engine=engine, session_timeout=6.0, metrics_host="127.0.0.1", metrics_port=0
         )
         self._folder = folder
         self._disk = 0

@@ -141,7 +141,7 @@ async def test_a_step_that_cannot_go_on_stops_the_process_without_a_dead_letter(
 
 async def test_a_step_that_waits_longer_than_the_session_keeps_its_partitions(harness: Harness) -> None:
     source, out = harness.topic("in", partitions=2), harness.topic("out", partitions=2)
-    step = make_step("batch", [source], out, 0.09)  # fifty of them: 4.5 s in one call, the session lasts 3 s
+    step = make_step("batch", [source], out, 0.15)  # fifty of them: 7.5 s in one call, the session lasts 6 s
     harness.publish(source, _values(60))
     worker = await harness.start(step)
     await until(lambda: harness.lag(step["name"], [source]) == 0)
