@@ -15,8 +15,8 @@ from typing import Any
 from services.bus import metrics
 from services.bus.topics import HL7_RAW
 from services.edge.acceptance import Acceptance
+from services.edge.flow import ByteBudget
 from services.edge.framing import BadFrame, Deframer, Frame
-from services.edge.publisher import ByteBudget
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ aiokafka's producer is used with three guards, each for something seen in its co
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from services.bus.connect import aiokafka_producer
 from services.bus.settings import Settings
 from services.bus.topics import Topic
+from services.edge.flow import ByteBudget, KeyedLocks
 
 log = logging.getLogger(__name__)
 
@@ -60,76 +61,6 @@ class Publisher(Protocol):
 
         Raises PublishFailed when it was not acknowledged in time or at all, TooLarge when it never can be.
         """
-
-
-class ByteBudget:
-    """A first-come-first-served allowance of bytes."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.used = 0
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-
-    async def take(self, size: int) -> None:
-        """Wait until `size` bytes are free. A size above the total is let through alone."""
-        size = min(size, self.total)
-        if not self._waiting and self.used + size <= self.total:
-            self.used += size
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((size, turn))
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.give(size)
-            else:
-                turn.cancel()
-                self._admit()
-            raise
-
-    def give(self, size: int) -> None:
-        """Return what was taken."""
-        self.used -= min(size, self.total)
-        self._admit()
-
-    def _admit(self) -> None:
-        while self._waiting:
-            size, turn = self._waiting[0]
-            if not turn.done():
-                if self.used + size > self.total:
-                    return
-                self.used += size
-                turn.set_result(None)
-            self._waiting.popleft()
-
-
-class KeyedLocks:
-    """One first-come-first-served lock per key; a lock exists only while somebody holds or awaits it."""
-
-    def __init__(self) -> None:
-        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
-
-    def __len__(self) -> int:
-        return len(self._locks)
-
-    @asynccontextmanager
-    async def hold(self, key: str | None) -> AsyncIterator[None]:
-        """Hold the key's lock; None locks nothing."""
-        if key is None:
-            yield
-            return
-        lock, users = self._locks.get(key) or (asyncio.Lock(), 0)
-        self._locks[key] = (lock, users + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            users = self._locks[key][1] - 1
-            if users:
-                self._locks[key] = (lock, users)
-            else:
-                del self._locks[key]
 
 
 _murmur2 = DefaultPartitioner()

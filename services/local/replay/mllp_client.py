@@ -10,8 +10,8 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 
+from services.edge.flow import KeyedLocks
 from services.edge.framing import BadFrame, Deframer, framed
-from services.edge.publisher import KeyedLocks
 
 log = logging.getLogger(__name__)
 

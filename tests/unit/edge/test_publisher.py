@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from services.bus.settings import load
 from services.bus.topics import HL7_RAW
-from services.edge.publisher import ByteBudget, KafkaPublisher, KeyedLocks, PublishFailed, TooLarge
+from services.edge.flow import ByteBudget, KeyedLocks
+from services.edge.publisher import KafkaPublisher, PublishFailed, TooLarge
 from tests.unit.edge.conftest import until
 
 
