@@ -78,7 +78,7 @@ def test_training_reads_the_same_features_from_it_that_serving_would(recording, 
     opened = open_training_set(out)
     (person,) = opened
     inputs = model_inputs(person.record, person.record.as_of)
-    assert inputs.observed("HR")[0] == 72.0
+    assert inputs.observed("heart_rate")[0] == 72.0
     assert inputs.arrays["static"][0] == 62.0, "years"
     (reference,) = [fact.object for event in person.events for fact in event.facts if isinstance(fact, Imaging)]
     assert asyncio.run(opened.objects.get(reference))[128:132] == b"DICM"
