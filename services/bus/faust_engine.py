@@ -102,7 +102,7 @@ class FaustEngine:
 
     async def _watch(self, starting: "asyncio.Task[Any]") -> None:
         while not self._stopping.is_set():
-            if self._table:
+            if self._table is not None:  # its truth is its length: every key counted
                 self._freeze.check()
             if self._failure or self._app.crash_reason:
                 raise EngineFailed("stopped without committing") from (self._failure or self._app.crash_reason)
