@@ -27,7 +27,7 @@ def evaluate_scores(scores: Scores, *, repeats: int = 1000) -> dict[str, Any]:
     found: dict[str, Any] = {"task": scores.task, "model": scores.model}
     found |= summary(scores.label, scores.risk, scores.patient, repeats=draws)
     found |= _thresholded(scores, repeats)
-    found["controls"] = _controls(scores, draws)
+    found["controls"] = _controls(scores, draws if draws == repeats else max(50, draws // 4))
     found["subgroups"] = _subgroups(scores, max(50, draws // 4))
     found["curves"] = {
         "reliability": curves.reliability(scores.label, scores.risk),

@@ -3,7 +3,7 @@
 Labels are 0/1 or bool [N], risks float [N] in [0, 1].
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -138,20 +138,18 @@ def paired_difference(
     return metric(y, a) - metric(y, b), interval(draws, level)
 
 
-def resamples(patient: ArrayLike, repeats: int, seed: int) -> "list[NDArray[np.intp]]":
+def resamples(patient: ArrayLike, repeats: int, seed: int) -> Iterator[NDArray[np.intp]]:
     """Row numbers of `repeats` bootstrap samples of whole patients."""
     _, inverse = np.unique(np.asarray(patient), return_inverse=True)
     order = np.argsort(inverse, kind="stable")
     size = np.bincount(inverse)
     start = np.concatenate([[0], np.cumsum(size)[:-1]])
     rng = np.random.default_rng(seed)
-    found = []
     for _ in range(repeats):
         drawn = rng.integers(0, len(size), len(size))
         lengths = size[drawn]
         within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        found.append(order[np.repeat(start[drawn], lengths) + within])
-    return found
+        yield order[np.repeat(start[drawn], lengths) + within]
 
 
 def interval(values: ArrayLike, level: float = 0.95) -> list[float]:
@@ -199,6 +197,6 @@ def _newton(design: Float, y: NDArray[np.bool_], offset: Float, steps: int = 50)
         hessian = (design * (mean * (1 - mean))[:, None]).T @ design + 1e-9 * np.eye(len(beta))
         step = np.linalg.solve(hessian, gradient)
         beta = beta + np.clip(step, -5, 5)
-        if np.max(np.abs(step)) < 1e-10:
+        if np.max(np.abs(step)) < 1e-9:
             break
     return beta
