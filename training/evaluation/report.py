@@ -43,7 +43,8 @@ def html_report(found: dict[str, Any]) -> str:
             f"<p>Model {escape(str(model.get('name')))} version {escape(str(model.get('version')))}, weights "
             f"<code>{escape(str(model.get('sha256', ''))[:16])}</code>. {found['n_patients']} patients, {found['n']} "
             f"scores, {found['n_positive']} positive ({found['prevalence']:.2%}). Intervals: 95 %, bootstrap by "
-            "patient. The threshold was chosen on other patients.</p>",
+            "patient. The threshold was chosen on other patients. On patients that the model was trained on, the figures "
+            "say nothing.</p>",
             "<h2>Figures</h2>",
             _table(["", "value", "95 % interval"], _headline(found)),
             f'<div class="plots">{_plots(found)}</div>',
@@ -168,7 +169,7 @@ def plot(title: str, x_name: str, y_name: str, lines: Sequence[Line], width: int
         for name, colour, line in lines
     )
     legend = "".join(
-        f'<text x="{width - 90}" y="{28 + 14 * n}" style="fill:{colour}">{escape(name)}</text>'
+        f'<text x="{width - 90}" y="{height - 62 + 14 * n}" style="fill:{colour}">{escape(name)}</text>'
         for n, (name, colour, _) in enumerate(lines)
     )
     ticks = (
