@@ -43,7 +43,7 @@ def html_report(found: dict[str, Any]) -> str:
             f"<p>Model {escape(str(model.get('name')))} version {escape(str(model.get('version')))}, weights "
             f"<code>{escape(str(model.get('sha256', ''))[:16])}</code>. {found['n_patients']} patients, {found['n']} "
             f"scores, {found['n_positive']} positive ({found['prevalence']:.2%}). Intervals: 95 %, bootstrap by "
-            "patient. The threshold was chosen on other patients. On patients that the model was trained on, the figures "
+            "patient. The threshold was chosen on other patients. On the patients of the training set the figures "
             "say nothing.</p>",
             "<h2>Figures</h2>",
             _table(["", "value", "95 % interval"], _headline(found)),
