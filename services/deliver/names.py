@@ -45,6 +45,8 @@ _PARTS = {  # of NEWS2, as `services.domain.news2` names them, and their units
     "temperature": ("Body temperature", "°C"),
 }
 
+_SHORTER = {"59408-5": "Oxygen saturation (SpO₂)", "2708-6": "Arterial O₂ saturation"}
+
 _OTHER = {"30525-0": "Age", "20124-4": "Mechanical ventilation", "3151-8": "Oxygen flow", "33914-3": "eGFR"}
 
 _ABBREVIATIONS = {"sofa": "SOFA", "qsofa": "qSOFA", "sirs": "SIRS", "news2": "NEWS2", "pf": "P/F", "sf": "S/F"}
@@ -98,7 +100,7 @@ def unit(ucum: str) -> str:
 def series_name(key: str, label: str = "") -> str:
     """The name of a series from its key (LOINC, or `system|code`) and the sender's name for it."""
     if key in _READ:
-        return _READ[key].label
+        return _SHORTER.get(key, _READ[key].label)
     if key in BY_LOINC:
         return BY_LOINC[key].display
     return label or _OTHER.get(key) or _LOCAL.get(key) or key.rpartition("|")[2]
@@ -132,7 +134,7 @@ def contribution(name: str) -> Shown:
         return Shown(MODALITIES[name])
     if name in _BY_NAME:
         variable = _BY_NAME[name]
-        return Shown(variable.label, unit(variable.unit), variable.loinc)
+        return Shown(series_name(variable.loinc), unit(variable.unit), variable.loinc)
     if name in _PARTS:
         return Shown(*_PARTS[name])
     if name in DERIVED or name in STATIC:

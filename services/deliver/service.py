@@ -24,6 +24,7 @@ from services.deliver.web import State, application
 log = logging.getLogger(__name__)
 
 TOPICS = (PATIENT_RECORDS, RISK_PREDICTIONS, MONITORING_METRICS)
+YIELD_EVERY = 50  # messages
 TICK_S = 0.25  # rows that changed are sent together, so that a burst of a patient's events is one update
 
 _METRIC = msgspec.json.Decoder(MetricEvent)
@@ -76,8 +77,10 @@ class Page:
         start = await reader.ends()
         sent = 0.0
         while not stopping.is_set():
-            for message in await reader.batch():
+            for n, message in enumerate(await reader.batch()):
                 self.take(message)
+                if n % YIELD_EVERY == 0:
+                    await asyncio.sleep(0)  # browsers are served while a long past is read
             if not self.state.caught_up and await reader.reached(start):
                 self.state.caught_up = True
                 self.stream.publish("reload", b"{}")

@@ -8,7 +8,7 @@ import { Ward } from "./ward.js";
 
 const VIEWS = ["ward", "pipeline", "models"];
 const HEALTH_EVERY_MS = 5000;
-const REDRAW_AFTER_MS = 400; // a burst of one patient's rows is one redraw
+const REDRAW_AFTER_MS = 150; // a burst of one patient's rows is one redraw
 
 const byId = (id) => document.getElementById(id);
 const patientPlace = byId("patient");

@@ -7,6 +7,7 @@ import { clock, hours, LONG, outcome, percent, short, trim } from "./words.js";
 
 const HOUR_MS = 3600e3;
 const SPANS = [["12 h", 12], ["24 h", 24], ["72 h", 72], ["all", Infinity]];
+const FIRST_DRIVERS = 6;
 const GROUPS = [["vitals", "Vital signs"], ["labs", "Laboratory and blood gases"], ["other", "Other"]];
 
 let span = 72; // hours shown, for every patient
@@ -113,8 +114,8 @@ function drivers(view) {
       const scale = why.scale === "points" ? "points of the score" : "log-odds: right of the line raises the risk";
       return [
         el("h3", {}, `What drove ${LONG[why.outcome] ?? why.outcome}`, " ", el("small", {}, `${scale}; data until ${clock(why.as_of)}`)),
-        bars("By kind of data", why.modalities),
-        bars("By variable", why.features),
+        bars(`${outcome(why.outcome)} by kind of data`, why.modalities),
+        bars(`${outcome(why.outcome)} by variable`, why.features),
       ];
     }),
     quiet.length ? el("p", { class: "hint flat" }, `${quiet.map((why) => outcome(why.outcome)).join(", ")}: no explanation is made this far below the alert threshold.`) : null,
@@ -124,7 +125,13 @@ function drivers(view) {
 function bars(title, items) {
   if (!items.length) return null;
   const most = Math.max(...items.map((bar) => Math.abs(bar.value)), 0.01);
-  return el("div", { class: "why-bars", role: "list", "aria-label": title }, items.map((bar) => driver(bar, most)));
+  const rows = items.map((bar) => driver(bar, most));
+  const rest = rows.slice(FIRST_DRIVERS);
+  return el(
+    "div", { class: "why-bars", role: "list", "aria-label": title },
+    rows.slice(0, FIRST_DRIVERS),
+    rest.length ? el("details", { "data-name": `more ${title}` }, el("summary", {}, `${rest.length} more`), rest) : null,
+  );
 }
 
 function driver(bar, most) {

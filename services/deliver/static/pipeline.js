@@ -6,12 +6,12 @@ import { clock, hours, MODALITIES, number, outcome, percent } from "./words.js";
 
 const STEPS = ["normalize", "assemble", "encode", "score", "fallback"];
 const MODEL_ROWS = [
-  ["labelled_predictions", "Predictions with known outcome", number],
-  ["outcome_share", "of them with the outcome", percent],
+  ["labelled_predictions", "Outcomes known, predictions", number],
+  ["outcome_share", "Share with the outcome", percent],
   ["auroc", "AUROC", fixed(3)],
   ["brier", "Brier score", fixed(3)],
-  ["calibration_slope", "Calibration slope (1 is right)", fixed(2)],
-  ["calibration_intercept", "Calibration intercept (0 is right)", fixed(2)],
+  ["calibration_slope", "Calibration slope (ideal 1)", fixed(2)],
+  ["calibration_intercept", "Calibration intercept (ideal 0)", fixed(2)],
   ["alert_share", "Share that alerts", percent],
   ["score_psi", "Drift of the risk (PSI)", fixed(2)],
 ];
@@ -52,7 +52,7 @@ function sections({ figures, courses, drift, at, browsers, patients }) {
       panel("Dead letters by reason", table(get("dead_letters").map((f) => [words(f.reason), number(f.value)]), "None.")),
       panel("Set aside by reason", table(get("filtered").map((f) => [words(f.reason), number(f.value)]), "None.")),
       panel("Data the models went without", shares(get("modality_missing_share"), get("modality_stale_share"))),
-      ...models(figures),
+      ...models(figures, drift),
       panel("Input drift against training (PSI)", drifts(get("input_psi"), drift)),
       ...others(figures),
     ),
@@ -74,13 +74,13 @@ function shares(missing, stale) {
 }
 
 // One panel for each model: its outcomes side by side.
-function models(figures) {
+function models(figures, drift) {
   const all = Object.entries(figures).filter(([name]) => MODEL_ROWS.some(([known]) => known === name) || name === "score_quantile").flatMap(([, list]) => list);
   return [...new Set(all.map((f) => f.model))].sort().map((model) => {
     const outcomes = [...new Set(all.filter((f) => f.model === model).map((f) => f.outcome))].sort();
     const value = (name, of, format) => {
       const found = (figures[name] ?? []).find((f) => f.model === model && f.outcome === of);
-      return found ? format(found.value) : "–";
+      return found && (name !== "score_psi" || drift.judged) ? format(found.value) : "–";
     };
     const rows = MODEL_ROWS.map(([name, title, format]) => [title, ...outcomes.map((of) => value(name, of, format))]);
     const quantiles = [...new Set((figures.score_quantile ?? []).map((f) => f.quantile))].sort();
@@ -88,7 +88,7 @@ function models(figures) {
       `Risk, ${Math.round(100 * q)}th percentile`,
       ...outcomes.map((of) => percent((figures.score_quantile ?? []).find((f) => f.model === model && f.outcome === of && f.quantile === q)?.value)),
     ]);
-    return panel(`Model ${model}: performance on ended stays, and risks`, table([...rows, ...spread], "", ["", ...outcomes.map(outcome)]), "wide");
+    return panel(`Model ${model}: ended stays, and risks now`, table([...rows, ...spread], "", ["", ...outcomes.map(outcome)]));
   });
 }
 
@@ -113,8 +113,8 @@ function tile(title, value, format, course, bad = false) {
     spark(course ?? [], { width: 160, height: 34, label: `${title}, course` }));
 }
 
-function panel(title, content, kind = "") {
-  return el("div", { class: `panel ${kind}`, "data-figure": title }, el("h3", {}, title), content);
+function panel(title, content) {
+  return el("div", { class: "panel", "data-figure": title }, el("h3", {}, title), content);
 }
 
 function table(rows, empty = "No figures yet.", head = null) {
