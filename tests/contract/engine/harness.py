@@ -151,6 +151,11 @@ class ProcessWorker:
         os.kill(self._pid, signal.SIGCONT)
 
     @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.is_alive()
+
+    @property
     def _pid(self) -> int:
         assert self._process.pid is not None
         return self._process.pid
