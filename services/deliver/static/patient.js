@@ -162,7 +162,7 @@ function dataTable(states) {
     "div", { class: "states" },
     states.map((state) => {
       const kind = !state.present ? "absent" : state.stale ? "stale" : "there";
-      const said = !state.present ? "missing" : `${state.count} item${state.count === 1 ? "" : "s"}${state.age_hours === undefined ? "" : `, newest ${hours(state.age_hours) || "0 min"} old`}${state.stale ? ": stale" : ""}`;
+      const said = !state.present ? "missing" : `${state.count} item${state.count === 1 ? "" : "s"}${state.age_hours === undefined ? "" : `, ${hours(state.age_hours)} old`}${state.stale ? ": stale" : ""}`;
       return el("div", { class: `state ${kind}` }, el("b", {}, state.label), el("small", {}, said));
     }),
   );
