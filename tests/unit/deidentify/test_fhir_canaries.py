@@ -82,7 +82,7 @@ def crowded(value: Any, top: bool = False) -> Any:
 
 
 def test_resources_full_of_identifiers_say_the_same_and_none_of_them(tmp_path):
-    chosen = sorted(bundles(), key=lambda bundle: len(bundle["entry"]))[:100:5]
+    chosen = sorted(bundles(), key=lambda bundle: len(bundle["entry"]))[:90:6]
     _, report = deidentify(tmp_path / "out", *(raw(crowded(one)) for one in chosen))
     assert leaks(tmp_path / "out") == []
     deidentify(tmp_path / "plain", *map(raw, chosen))
@@ -92,7 +92,7 @@ def test_resources_full_of_identifiers_say_the_same_and_none_of_them(tmp_path):
 
 
 def test_the_corpora_say_the_same_before_and_after(tmp_path):
-    messages = list(map(raw, bundles()))
+    messages = list(map(raw, bundles()[::2]))
     _, report = deidentify(tmp_path / "out", *messages)
     before, after = as_read(*messages), events(tmp_path / "out")
     assert "number_like_identifier" not in report.formats["fhir"].removed
