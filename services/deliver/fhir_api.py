@@ -7,6 +7,8 @@ POST /fhir/RiskAssessment/_search                the same, so that identifiers n
 """
 
 import asyncio
+import logging
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -20,6 +22,8 @@ from services.domain.events import Identifier
 from services.domain.prediction import Prediction
 from services.formats.fhir.outcome import Issue, operation_outcome
 from services.formats.fhir.render import PREDICTION_SYSTEM, render, risk_assessment
+
+log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/fhir+json"
 COUNT = 20  # entries unless `_count` says otherwise
@@ -45,7 +49,7 @@ async def _read(request: web.Request) -> web.Response:
     prediction = request.app[BOARD].prediction(request.match_info["id"])
     if prediction is None:
         return _problem(404, "not-found", "not_found", "the newest predictions are kept; this one is not among them")
-    return web.Response(body=await asyncio.to_thread(render, prediction), content_type=CONTENT_TYPE)
+    return await _rendered(render, prediction)
 
 
 async def _search(request: web.Request) -> web.Response:
@@ -59,7 +63,16 @@ async def _search(request: web.Request) -> web.Response:
         return _problem(400, "required", "no_patient", _HINT)
     predictions, subject = found
     address = str(request.url.origin() / "fhir" / "RiskAssessment")
-    body = await asyncio.to_thread(_bundle, predictions, predictions[:count], subject, address)
+    return await _rendered(_bundle, predictions, predictions[:count], subject, address)
+
+
+async def _rendered(make: Callable[..., bytes], *content: Any) -> web.Response:
+    """What `make` gives. Its error is not shown or logged: pydantic's carries the content."""
+    try:
+        body = await asyncio.to_thread(make, *content)
+    except ValueError as error:
+        log.error("a prediction cannot be rendered as FHIR: %s", type(error).__name__)
+        return _problem(500, "exception", "not_renderable", "the prediction does not make a valid RiskAssessment")
     return web.Response(body=body, content_type=CONTENT_TYPE)
 
 

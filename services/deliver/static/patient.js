@@ -68,8 +68,8 @@ function sections(view, redraw) {
 const back = () => el("a", { class: "back", href: "#ward" }, "← Ward list");
 
 function domainOf(view) {
-  const times = [...view.series.filter((s) => s.points.length > 1).flatMap((s) => s.points), ...view.courses.flatMap((c) => c.points)].map((p) => p[0]);
-  const to = Math.max(view.as_of, 0);
+  const times = [...view.series.filter((s) => s.points.length > 1).flatMap((s) => s.points), ...view.courses.flatMap((c) => c.points.filter((p) => p[1] !== null || p[2] !== null))].map((p) => p[0]);
+  const to = view.as_of;
   const first = times.reduce((least, t) => Math.min(least, t), to);
   return { first, to, shown: [Math.max(first, to - span * HOUR_MS), to === first ? first + HOUR_MS : to] };
 }

@@ -81,6 +81,15 @@ async def test_the_assessment_of_a_record_that_was_merged_since_is_cancelled(hos
     assert answer["status"] == "cancelled"
 
 
+async def test_what_cannot_be_rendered_tells_and_logs_no_content(hospital, caplog):
+    client, made, key = hospital
+    made.take_prediction(prediction(key, hours=4, prediction_id="not a FHIR id"))
+    answer = await client.get("/fhir/RiskAssessment", params={"patient.identifier": f"HOSPITAL|{MRN}"})
+    assert answer.status == 500
+    assert MRN not in await answer.text() + caplog.text
+    assert "not a FHIR id" not in caplog.text
+
+
 async def test_the_hook_is_discovered_and_asks_for_the_patient(hospital):
     (service,) = (await (await hospital[0].get("/cds-services")).json())["services"]
     assert (service["hook"], service["id"]) == ("patient-view", "wardstream")
