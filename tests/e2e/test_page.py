@@ -197,3 +197,17 @@ def test_nothing_in_the_document_identifies_anybody_and_nothing_went_wrong(page)
     assert page.script("return window.__wrong") == []
     assert page.script("return window.__loaded") == 1
     assert [entry["message"] for entry in page.driver.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+async def test_after_a_restart_the_page_comes_back_by_itself_with_the_same_ward(system, page):
+    page.script("location.hash = '#ward'")
+    before = page.wait(page.order, "the ward")
+    system.services.kill("deliver")
+    page.wait(lambda: "lost" in page.text("#live"), "that the connection is lost")
+    system.services.start("deliver")
+    system.services.await_ready()
+    page.wait(lambda: page.text("#live") == "live", "the live stream again")
+    await send(system, oru("7009", 1, WELL))
+    page.wait(lambda: page.scored(system.key("7009")), "a new patient")
+    assert set(page.order()) == {*before, system.key("7009")}
+    assert page.script("return window.__loaded") == 1

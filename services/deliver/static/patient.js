@@ -193,9 +193,10 @@ function images(items) {
   return [
     el("h3", {}, `Images (${items.length})`),
     el("div", { class: "images" }, items.map((item) =>
-      el("figure", { title: item.model ? `findings by ${item.model}` : null },
+      el("figure", {},
         item.thumbnail ? el("img", { src: `/api/images/${item.thumbnail}`, alt: `${item.modality} thumbnail`, loading: "lazy" }) : el("small", { class: "noimage" }, "no thumbnail: not read by a model"),
         el("figcaption", {}, [item.modality, item.view_position, item.body_part].filter(Boolean).join(" "), el("small", {}, clock(item.time))),
+        Object.keys(item.findings).length ? el("small", {}, `found by ${item.model}:`) : null,
         Object.entries(item.findings).map(([name, p]) => el("div", { class: "finding" }, el("span", {}, name.replaceAll("_", " ")), el("b", {}, percent(p)))),
       ))),
   ];

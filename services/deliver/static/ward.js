@@ -143,9 +143,9 @@ export class Ward {
       "tr",
       { class: row.present ? "row" : "row left", tabindex: 0, "data-patient": row.patient, onclick: () => this.choose(row.patient) },
       el("td", {}, el("span", { class: "key" }, short(row.patient)), el("br"), el("small", {}, about)),
-      el("td", {}, row.unit || "–", row.present ? (row.bed ? ` ${row.bed}` : "") : el("small", {}, ` ${row.left}`), el("br"), originBadge(row)),
+      el("td", {}, row.unit || "–", row.present && row.bed ? ` ${row.bed}` : "", el("br"), originBadge(row)),
       el("td", {}, row.risks.length ? row.risks.map((risk) => riskBar(risk, row)) : el("small", {}, "not scored yet")),
-      el("td", { class: "data" }, modalities(row.modalities.filter(worthTelling)), el("small", { title: `${clock(row.as_of)} UTC` }, `until ${dayAndTime(row.as_of)}`)),
+      el("td", { class: "data" }, modalities(row.modalities.filter(worthTelling)), el("small", { title: `${clock(row.as_of)} UTC` }, `${row.present ? "until" : row.left} ${dayAndTime(row.as_of)}`)),
     );
   }
 }
