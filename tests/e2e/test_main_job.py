@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import urllib.request
 from datetime import datetime
 
@@ -174,11 +175,11 @@ def test_replayed_patients_get_the_scores_of_offline_evaluation(system):
     from services.score.offline import OfflineModel, dataset, score_offline
     from training.datasets.stays import EPOCH
 
-    path = shared("data/cinc2019/train.parquet")
-    report = replay(open_source("cinc2019", path), edge=system.edge, limit=6)
+    path, patients = shared("data/cinc2019/train.parquet"), int(os.environ.get("WARDSTREAM_E2E_PATIENTS", "6"))
+    report = replay(open_source("cinc2019", path), edge=system.edge, limit=patients)
     assert not report.unacknowledged
     model = OfflineModel(system.settings.models)
-    asked = list(dataset("cinc2019", path, 6))
+    asked = list(dataset("cinc2019", path, patients))
     measured = {one.patient: {r.time for s in one.record.observations.values() for r in s.rows} for one in asked}
     offline = {}
     for scored in score_offline(asked, model):
