@@ -23,6 +23,11 @@ def died(fact: Fact) -> bool:
     return isinstance(fact, Patient) and fact.deceased is True
 
 
+def left_how(fact: Fact) -> bool:
+    """Whether a fact says how the patient left: without a disposition, survival is not known."""
+    return died(fact) or (isinstance(fact, Encounter) and isinstance(fact.disposition, str) and fact.disposition != "")
+
+
 def stay_ended(fact: Fact) -> bool | None:
     """True when the fact ends the hospital stay, False when it says that it goes on, None when it says neither."""
     if not isinstance(fact, Encounter):

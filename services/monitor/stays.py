@@ -1,6 +1,6 @@
 """Predictions joined with what happened: one entry for each patient's stay.
 
-Labels. `mortality`: the patient died in this stay. `sepsis-6h`: sepsis begins within 6 h after the prediction or began
+Labels. `mortality`: the patient died in this stay; none where the discharge does not say how the patient left. `sepsis-6h`: sepsis begins within 6 h after the prediction or began
 at most 3 h before it, the window in which the CinC 2019 utility rewards an alarm; later predictions of a septic
 patient are left out. A stay counts once it has ended; ending can be taken back (A13) and death corrected.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from services.domain.events import ClinicalEvent, Merge
-from services.domain.outcomes import died, sepsis_onset, stay_ended
+from services.domain.outcomes import died, left_how, sepsis_onset, stay_ended
 from services.domain.prediction import Outcome, Prediction, Status
 
 SEPSIS_BEFORE_MS = 6 * 3600 * 1000
@@ -24,17 +24,17 @@ Scored = dict[int, float]  # as_of (epoch ms) -> probability
 class Stay:
     """One patient's open or ended stay."""
 
-    __slots__ = ("died", "ended", "onset_ms", "scores")
+    __slots__ = ("died", "ended", "known", "onset_ms", "scores")
 
     def __init__(self) -> None:
         self.scores: dict[tuple[str, Outcome], Scored] = {}
-        self.ended = self.died = False
+        self.ended = self.died = self.known = False
         self.onset_ms: int | None = None
 
     def label(self, outcome: Outcome, as_of: int) -> int | None:
         """1 or 0; None when this prediction does not count."""
         if outcome is Outcome.MORTALITY:
-            return int(self.died)
+            return int(self.died) if self.known else None
         if self.onset_ms is None or as_of < self.onset_ms - SEPSIS_BEFORE_MS:
             return 0
         return 1 if as_of <= self.onset_ms + SEPSIS_AFTER_MS else None
@@ -82,6 +82,7 @@ class Stays:
             if ended is not None:
                 stay.ended = ended
                 stay.died = stay.died and ended
+            stay.known = stay.known or left_how(fact)
             if died(fact):
                 stay.died = stay.ended = True
 
@@ -122,5 +123,6 @@ class Stays:
         for pair, scores in moved.scores.items():
             stay.scores.setdefault(pair, {}).update(scores)
         stay.died, stay.ended = stay.died or moved.died, stay.ended or moved.ended
+        stay.known = stay.known or moved.known
         onsets = [onset for onset in (stay.onset_ms, moved.onset_ms) if onset is not None]
         stay.onset_ms = min(onsets, default=None)

@@ -87,3 +87,10 @@ def test_memory_is_bounded_by_the_number_of_stays():
     for n in range(10):
         stays.note_prediction(prediction(f"p{n}", 1, 0.3))
     assert len(stays) == 3
+
+
+def test_a_discharge_that_does_not_say_how_the_patient_left_is_no_survival():
+    stays = Stays()
+    stays.note_prediction(prediction("p", 1, 0.3))
+    stays.note_event(discharge("p", None))
+    assert stays.labelled("risk_fusion", Outcome.MORTALITY) == ([], [])
