@@ -1,8 +1,9 @@
 """Predictions joined with what happened: one entry for each patient's stay.
 
-Labels. `mortality`: the patient died in this stay; none where the discharge does not say how the patient left. `sepsis-6h`: sepsis begins within 6 h after the prediction or began
-at most 3 h before it, the window in which the CinC 2019 utility rewards an alarm; later predictions of a septic
-patient are left out. A stay counts once it has ended; ending can be taken back (A13) and death corrected.
+Labels. `mortality`: the patient died in this stay; none where the discharge does not say how the patient left.
+`sepsis-6h`: sepsis begins within 6 h after the prediction or began at most 3 h before it, the window in which the CinC
+2019 utility rewards an alarm; later predictions of a septic patient are left out. A stay counts once it has ended;
+ending can be taken back (A13) and death corrected.
 """
 
 from collections import OrderedDict
