@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.bus.admin import create_topics
-from services.bus.connect import aiokafka, kafka_python_producer
+from services.bus.connect import connection, kafka_python_producer
 from services.bus.engine import Result
 from services.bus.messages import Message, Output
 from services.bus.run import run_step
@@ -117,7 +117,7 @@ def _run(kind: str, settings: Settings, source: Topic, out: Topic, options: argp
 
 def _bare(settings: Settings, source: Topic, count: int) -> float:
     async def consume() -> float:
-        consumer = AIOKafkaConsumer(source.name, **aiokafka(settings), auto_offset_reset="earliest")
+        consumer = AIOKafkaConsumer(source.name, **connection(settings), auto_offset_reset="earliest")
         await consumer.start()
         try:
             seen, began = 0, time.perf_counter()

@@ -18,7 +18,7 @@ from services.bus.messages import Message
 from services.bus.state_store import RocksStore
 from services.bus.topics import CLINICAL_EVENTS
 from services.domain.codes import VARIABLES
-from services.domain.events import ClinicalEvent, Code, Observation, Version, digest, encode_event
+from services.domain.events import AnyFact, ClinicalEvent, Code, Observation, Version, digest, encode_event
 
 SIZES = (1_000, 10_000, 100_000)
 HOURS = 24
@@ -29,7 +29,7 @@ SEEN_EACH_HOUR = VARIABLES[:7]
 def event(patient: str, hour: int) -> bytes:
     """One hour's vital signs."""
     at = START + timedelta(hours=hour)
-    facts = [
+    facts: list[AnyFact] = [
         Observation(
             id=digest(patient, variable.loinc, str(hour), size=8),
             version=Version(3, round(at.timestamp() * 1000), 0, "00000000"),

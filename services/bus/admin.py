@@ -10,7 +10,7 @@ from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, OffsetSpec
 from kafka.errors import TopicAlreadyExistsError
 
-from services.bus.connect import kafka_python
+from services.bus.connect import connection
 from services.bus.settings import Settings, load
 from services.bus.topics import TOPICS, Topic
 
@@ -48,7 +48,7 @@ class PartitionLag:
 @contextmanager
 def admin_client(settings: Settings) -> Iterator[KafkaAdminClient]:
     """An admin client, closed afterwards. Raises kafka.errors.KafkaError when no broker answers."""
-    client = KafkaAdminClient(**kafka_python(settings, "wardstream-admin"), request_timeout_ms=REQUEST_TIMEOUT_MS)
+    client = KafkaAdminClient(**connection(settings, "wardstream-admin"), request_timeout_ms=REQUEST_TIMEOUT_MS)
     try:
         yield client
     finally:

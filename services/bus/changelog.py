@@ -9,7 +9,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from services.bus.admin import create_topics, end_offsets
-from services.bus.connect import aiokafka
+from services.bus.connect import connection
 from services.bus.engine import KeyedStep
 from services.bus.messages import Message
 from services.bus.settings import Settings
@@ -111,7 +111,7 @@ class Changelog:
         self._behind -= behind
 
     async def _read_up_to(self, ends: Mapping[int, int]) -> None:
-        consumer = AIOKafkaConsumer(**aiokafka(self._settings, "wardstream-recovery"), enable_auto_commit=False)
+        consumer = AIOKafkaConsumer(**connection(self._settings, "wardstream-recovery"), enable_auto_commit=False)
         await consumer.start()
         try:
             tps = {TopicPartition(self.topic.name, partition) for partition in ends}

@@ -1,4 +1,4 @@
-"""How each Kafka client is told where the cluster is and how to be let in: one source, three spellings."""
+"""How each Kafka client is told where the cluster is and how to be let in: one source, two spellings."""
 
 import ssl
 from typing import Any
@@ -15,20 +15,8 @@ MAX_REQUEST_BYTES = 34 << 20  # above the largest message of the largest topic, 
 MAX_FETCH_BYTES = 52_428_800  # the brokers' own default; one larger message still arrives (KIP-74)
 
 
-def kafka_python(settings: Settings, client_id: str = "wardstream") -> dict[str, Any]:
-    """Connection arguments of kafka-python's clients."""
-    known: dict[str, Any] = {
-        "bootstrap_servers": settings.bootstrap.split(","),
-        "client_id": client_id,
-        "security_protocol": settings.security_protocol,
-    }
-    if "SSL" in settings.security_protocol:
-        known["ssl_context"] = ssl_context(settings)
-    return known | _sasl(settings)
-
-
-def aiokafka(settings: Settings, client_id: str = "wardstream") -> dict[str, Any]:
-    """Connection arguments of aiokafka's clients."""
+def connection(settings: Settings, client_id: str = "wardstream") -> dict[str, Any]:
+    """Connection arguments of kafka-python's and aiokafka's clients: they have the same names."""
     known: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap.split(","),
         "client_id": client_id,
@@ -41,7 +29,7 @@ def aiokafka(settings: Settings, client_id: str = "wardstream") -> dict[str, Any
 
 def aiokafka_producer(settings: Settings, client_id: str = "wardstream") -> dict[str, Any]:
     """Arguments of an AIOKafkaProducer whose confirmed sends are kept: acks=all, idempotent, large messages allowed."""
-    return aiokafka(settings, client_id) | {
+    return connection(settings, client_id) | {
         "acks": "all",
         "enable_idempotence": True,
         "compression_type": COMPRESSION,
@@ -53,7 +41,7 @@ def aiokafka_producer(settings: Settings, client_id: str = "wardstream") -> dict
 
 def kafka_python_producer(settings: Settings, client_id: str = "wardstream") -> dict[str, Any]:
     """Arguments of a KafkaProducer whose confirmed sends are kept."""
-    return kafka_python(settings, client_id) | {
+    return connection(settings, client_id) | {
         "acks": "all",
         "enable_idempotence": True,
         "compression_type": COMPRESSION,

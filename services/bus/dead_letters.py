@@ -17,7 +17,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
 from services.bus.admin import end_offsets
-from services.bus.connect import MAX_REQUEST_BYTES, kafka_python, kafka_python_producer
+from services.bus.connect import MAX_REQUEST_BYTES, connection, kafka_python_producer
 from services.bus.messages import DeadLetter
 from services.bus.settings import Settings, load
 from services.bus.topics import DEAD_LETTERS
@@ -120,7 +120,7 @@ class DeadLetters:
 
     def _consumer(self) -> KafkaConsumer:
         return KafkaConsumer(
-            **kafka_python(self._settings),
+            **connection(self._settings),
             group_id=GROUP,
             enable_auto_commit=False,
             max_partition_fetch_bytes=MAX_REQUEST_BYTES,

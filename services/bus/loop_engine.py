@@ -24,7 +24,7 @@ from aiokafka.structs import ConsumerRecord
 
 from services.bus import metrics
 from services.bus.changelog import Changelog
-from services.bus.connect import MAX_FETCH_BYTES, aiokafka, aiokafka_producer
+from services.bus.connect import MAX_FETCH_BYTES, aiokafka_producer, connection
 from services.bus.engine import BatchStep, KeyedStep
 from services.bus.fold import Folded, fold, map_batch
 from services.bus.freeze import FreezeGuard
@@ -227,7 +227,7 @@ def group_of(step: KeyedStep | BatchStep) -> str:
 
 def consumer_arguments(step: KeyedStep | BatchStep, settings: Settings) -> dict[str, Any]:
     """Arguments of a step's consumer. Range assignment gives equal partition numbers of all inputs to one member."""
-    return aiokafka(settings, group_of(step)) | {
+    return connection(settings, group_of(step)) | {
         "group_id": group_of(step),
         "group_instance_id": f"{step.name}-{settings.instance}" if settings.instance else None,
         "auto_offset_reset": "earliest",

@@ -48,7 +48,7 @@ async def follow(settings: Settings, topics: Sequence[Topic], look_back_s: float
     Raises RuntimeError naming a topic that does not exist, aiokafka.errors.KafkaError when no broker answers.
     """
     consumer = AIOKafkaConsumer(
-        **connect.aiokafka(settings, name), enable_auto_commit=False, max_partition_fetch_bytes=MAX_PARTITION_BYTES
+        **connect.connection(settings, name), enable_auto_commit=False, max_partition_fetch_bytes=MAX_PARTITION_BYTES
     )
     await consumer.start()
     try:

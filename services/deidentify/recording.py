@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from kafka import KafkaConsumer, TopicPartition
 
-from services.bus.connect import kafka_python
+from services.bus.connect import connection
 from services.bus.objects import ObjectError, open_store, reference_of
 from services.bus.settings import Settings
 from services.bus.topics import RAW_BY_FORMAT
@@ -88,7 +88,7 @@ class RawTopics:
             yield self._topic(form, topic.name)
 
     def _topic(self, form: str, topic: str) -> Iterator[Recorded]:
-        consumer = KafkaConsumer(**kafka_python(self._settings, "wardstream-deidentify"), enable_auto_commit=False)
+        consumer = KafkaConsumer(**connection(self._settings, "wardstream-deidentify"), enable_auto_commit=False)
         try:
             partitions = [TopicPartition(topic, n) for n in sorted(consumer.partitions_for_topic(topic) or ())]
             consumer.assign(partitions)

@@ -9,6 +9,7 @@ It runs in the server's environment (`.venv-triton`), so it imports nothing of W
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -18,7 +19,7 @@ import triton_python_backend_utils as pb_utils
 class TritonPythonModel:
     """One ONNX session. The requests that Triton's dynamic batcher hands over together run as one batch."""
 
-    def initialize(self, args):
+    def initialize(self, args: dict[str, str]) -> None:
         """Load the model with one thread, unless its configuration's `intra_op_threads` says otherwise: several small
         models share a machine's cores better than each splits its work over all of them."""
         config = json.loads(args["model_config"])
@@ -34,7 +35,7 @@ class TritonPythonModel:
         self._outputs = [entry["name"] for entry in config["output"]]
         self._types = {e["name"]: pb_utils.triton_string_to_numpy(e["data_type"]) for e in config["output"]}
 
-    def execute(self, requests):
+    def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request with its own rows of the batch's answer; a failing batch fails all its requests."""
         feeds = [{name: _array(request, name) for name in self._inputs} for request in requests]
         rows = [len(feed[self._inputs[0]]) for feed in feeds]
@@ -46,7 +47,7 @@ class TritonPythonModel:
             return [pb_utils.InferenceResponse(error=pb_utils.TritonError(message)) for _ in requests]
         return [self._response(outputs, stop - count, stop) for count, stop in zip(rows, np.cumsum(rows), strict=True)]
 
-    def _response(self, outputs, start, stop):
+    def _response(self, outputs: list[Any], start: int, stop: int) -> Any:
         tensors = [
             pb_utils.Tensor(name, np.ascontiguousarray(array[start:stop], dtype=self._types[name]))
             for name, array in zip(self._outputs, outputs, strict=True)
@@ -54,5 +55,5 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse(output_tensors=tensors)
 
 
-def _array(request, name):
+def _array(request: Any, name: str) -> Any:
     return pb_utils.get_input_tensor_by_name(request, name).as_numpy()

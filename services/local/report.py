@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from kafka import KafkaConsumer, TopicPartition
 
-from services.bus.connect import kafka_python
+from services.bus.connect import connection
 from services.bus.messages import EVENT_ID, ORIGIN, RECEIVED_AT, DeadLetter, FilteredMessage
 from services.bus.settings import Settings
 from services.bus.topics import (
@@ -72,7 +72,7 @@ class Account:
 
 def account(settings: Settings) -> Account:
     """Read all topics to their present end."""
-    seen, connect = Account(), partial(KafkaConsumer, **kafka_python(settings, "wardstream-report"))
+    seen, connect = Account(), partial(KafkaConsumer, **connection(settings, "wardstream-report"))
     for form, topic in RAW_BY_FORMAT.items():
         seen.raw[form] = set()
         for message in read_topic(topic, connect):

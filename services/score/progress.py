@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from services.bus.connect import aiokafka
+from services.bus.connect import connection
 from services.bus.settings import Settings
 from services.bus.topics import Topic
 
@@ -40,7 +40,7 @@ class KafkaProgress:
 
     async def _connected(self) -> AIOKafkaAdminClient:
         if self._client is None:
-            client = AIOKafkaAdminClient(**aiokafka(self._settings, f"wardstream-progress-{self._group}"))
+            client = AIOKafkaAdminClient(**connection(self._settings, f"wardstream-progress-{self._group}"))
             await client.start()
             self._client = client
         return self._client

@@ -6,7 +6,7 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from services.bus.admin import create_topics, end_offsets, lag, verify_topics
-from services.bus.connect import kafka_python, kafka_python_producer
+from services.bus.connect import connection, kafka_python_producer
 from services.bus.settings import Settings
 from services.bus.topics import TOPICS, Topic
 from tests.kafka_fixture import MakeTopic
@@ -44,7 +44,7 @@ def test_lag_counts_what_a_group_has_not_committed(bus_settings: Settings, make_
     for n in range(5):
         producer.send(topic.name, value=str(n).encode())
     producer.close()
-    consumer = KafkaConsumer(**kafka_python(bus_settings), group_id=f"g-{topic.name}", enable_auto_commit=False)
+    consumer = KafkaConsumer(**connection(bus_settings), group_id=f"g-{topic.name}", enable_auto_commit=False)
     consumer.assign([TopicPartition(topic.name, 0)])
     from kafka.structs import OffsetAndMetadata
 

@@ -8,7 +8,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from services.bus import dead_letters
 from services.bus.admin import create_topics, end_offsets
-from services.bus.connect import kafka_python, kafka_python_producer
+from services.bus.connect import connection, kafka_python_producer
 from services.bus.dead_letters import DeadLetters
 from services.bus.messages import Message, dead_letter
 from services.bus.settings import Settings
@@ -67,7 +67,7 @@ def test_a_letter_is_listed_without_content_shown_on_request_and_retried_as_it_w
 
 def _read(settings: Settings, topic: str) -> list:  # type: ignore[type-arg]
     ends = {TopicPartition(*slot): end for slot, end in end_offsets(settings, [topic]).items()}
-    consumer = KafkaConsumer(**kafka_python(settings), enable_auto_commit=False)
+    consumer = KafkaConsumer(**connection(settings), enable_auto_commit=False)
     found = []
     consumer.assign(list(ends))
     consumer.seek_to_beginning()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from kafka import KafkaConsumer
 
-from services.bus.connect import kafka_python
+from services.bus.connect import connection
 from services.bus.settings import Settings, load, site_from_settings
 from services.bus.topics import Topic
 from services.domain.identity import patient_key
@@ -47,7 +47,7 @@ class System:
         return patient_key(authority, number, site_from_settings(self.settings).secret)
 
     def messages(self, topic: Topic) -> list[Any]:
-        return list(read_topic(topic, partial(KafkaConsumer, **kafka_python(self.settings, "wardstream-e2e"))))
+        return list(read_topic(topic, partial(KafkaConsumer, **connection(self.settings, "wardstream-e2e"))))
 
     def of_patient(self, topic: Topic, key: str) -> list[Any]:
         return [message for message in self.messages(topic) if message.key == key.encode()]

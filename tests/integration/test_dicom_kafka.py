@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.bus.admin import create_topics
-from services.bus.connect import aiokafka
+from services.bus.connect import connection
 from services.bus.objects import open_store
 from services.bus.settings import Settings, load
 from services.bus.topics import DICOM_RAW
@@ -82,7 +82,7 @@ async def bench(kafka: LocalKafka, folder: Path, **more: str) -> AsyncIterator[B
         max_associations=settings.dicom_max_associations,
     )
     await scp.start()
-    consumer = AIOKafkaConsumer(**aiokafka(settings, "test"))
+    consumer = AIOKafkaConsumer(**connection(settings, "test"))
     await consumer.start()
     try:
         yield Bench(settings, scp, consumer)

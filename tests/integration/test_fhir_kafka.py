@@ -8,7 +8,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.bus.admin import create_topics
-from services.bus.connect import aiokafka
+from services.bus.connect import connection
 from services.bus.settings import Settings
 from services.bus.topics import DEAD_LETTERS, FHIR_RAW
 from services.edge.fhir_http import fhir_app
@@ -37,7 +37,7 @@ async def ends(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
 async def test_what_is_answered_with_2xx_is_on_the_topic_under_its_patients_key(http, bus_settings):
     bundle = orjson.dumps(transaction(("urn:uuid:1", patient()), ("urn:uuid:2", observation())))
     single = orjson.dumps(observation(id="o1"))
-    consumer = AIOKafkaConsumer(**aiokafka(bus_settings, "test"))
+    consumer = AIOKafkaConsumer(**connection(bus_settings, "test"))
     await consumer.start()
     try:
         before = await ends(consumer)

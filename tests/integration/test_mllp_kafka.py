@@ -9,7 +9,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.bus.admin import create_topics
-from services.bus.connect import aiokafka
+from services.bus.connect import connection
 from services.bus.settings import Settings, load
 from services.bus.topics import DEAD_LETTERS, HL7_RAW, Topic
 from services.domain.site import Site
@@ -36,7 +36,7 @@ async def publisher(bus_settings: Settings) -> AsyncIterator[KafkaPublisher]:
 
 async def everything(settings: Settings, topic: Topic) -> list[tuple[int, bytes | None, bytes]]:
     """(partition, key, value) of a topic from its beginning to its end."""
-    consumer = AIOKafkaConsumer(**aiokafka(settings, "test"))
+    consumer = AIOKafkaConsumer(**connection(settings, "test"))
     await consumer.start()
     try:
         partitions = [TopicPartition(topic.name, n) for n in range(topic.partitions)]

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from services.bus.admin import create_topics, end_offsets, lag
-from services.bus.connect import kafka_python, kafka_python_producer
+from services.bus.connect import connection, kafka_python_producer
 from services.bus.memory import MemoryBus, MemoryEngine
 from services.bus.messages import Message, Output
 from services.bus.settings import Settings
@@ -242,7 +242,7 @@ class KafkaHarness:
         ends = {TopicPartition(*slot): end for slot, end in end_offsets(self.settings, [topic]).items() if end}
         if not ends:
             return []
-        consumer = KafkaConsumer(**kafka_python(self.settings), enable_auto_commit=False)
+        consumer = KafkaConsumer(**connection(self.settings), enable_auto_commit=False)
         found: list[Message] = []
         try:
             consumer.assign(list(ends))
