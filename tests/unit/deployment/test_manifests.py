@@ -1,5 +1,6 @@
 """Compose and Kubernetes files fit their schemas, and run the very commands that the program has."""
 
+import ast
 import json
 import re
 import shutil
@@ -81,6 +82,39 @@ def test_no_container_runs_as_root_or_writes_to_its_image(manifests):
             assert container["resources"]["limits"]["memory"]
 
 
+def home_of(*environments):
+    """WARDSTREAM_HOME as a workload has it: its own, or the image's."""
+    image = re.search(r"WARDSTREAM_HOME=(\S+)", (ROOT / "Dockerfile").read_text()).group(1)
+    return next((one["WARDSTREAM_HOME"] for one in environments if "WARDSTREAM_HOME" in one), image)
+
+
+def test_every_service_can_write_to_its_home(manifests):
+    """Processors make a folder for their tables there before anything else; the image is read-only."""
+    _, documents = manifests
+    (config,) = [d["data"] for d in documents if d["kind"] == "ConfigMap"]
+    ours = [w for w in workloads(documents) if w["metadata"]["name"] in SERVICES]
+    assert len(ours) == len(SERVICES) - 1  # all but shadow
+    for workload in ours:
+        spec = pod(workload)
+        (container,) = spec["containers"]
+        home = home_of({one["name"]: one.get("value") for one in container.get("env", [])}, config)
+        names = [m["name"] for m in container["volumeMounts"] if m["mountPath"] == home and not m.get("readOnly")]
+        claims = [claim["metadata"]["name"] for claim in workload["spec"].get("volumeClaimTemplates", [])]
+        writable = [*claims, *(v["name"] for v in spec["volumes"] if "emptyDir" in v or "persistentVolumeClaim" in v)]
+        assert len(names) == 1, workload["metadata"]["name"]
+        assert names[0] in writable
+        assert spec["securityContext"]["fsGroup"] == spec["securityContext"]["runAsUser"]
+
+
+def test_only_pods_whose_names_stay_are_static_members_of_their_group(manifests):
+    """A static member does not leave its group: a name that never comes back would hold partitions at each rollout."""
+    _, documents = manifests
+    for workload in workloads(documents):
+        named = [one for c in pod(workload)["containers"] for one in c.get("env", [])]
+        has_name = any(one["name"] == "WARDSTREAM_INSTANCE" for one in named)
+        assert has_name == (workload["kind"] == "StatefulSet"), workload["metadata"]["name"]
+
+
 def test_every_setting_of_the_manifests_exists(manifests):
     _, documents = manifests
     (config,) = [d for d in documents if d["kind"] == "ConfigMap"]
@@ -123,6 +157,19 @@ def test_compose_settings_exist_and_images_are_pinned_in_one_place():
     assert not [image for image in pinned.values() if image.endswith(":latest") or ":" not in image]
 
 
+def test_every_compose_service_can_write_to_its_home():
+    user = re.search(r"useradd --uid (\d+)", (ROOT / "Dockerfile").read_text()).group(1)
+    for name in SERVICES:
+        service = compose()["services"][name]
+        home = home_of(service["environment"])
+        scratch = dict(entry.partition(":")[::2] for entry in service["tmpfs"])
+        volumes = [volume.split(":")[1] for volume in service.get("volumes", []) if not volume.endswith(":ro")]
+        assert service["read_only"]
+        assert [*scratch, *volumes].count(home) == 1, name  # one, not two: docker refuses a mount point twice
+        if home in scratch:
+            assert f"uid={user}" in scratch[home].split(",")
+
+
 def test_compose_fits_the_compose_specification():
     schema = json.loads((ROOT / "tests/unit/deployment/compose-spec.json").read_text())
     jsonschema.Draft7Validator(schema).validate(compose())
@@ -159,3 +206,42 @@ def test_the_image_holds_what_the_program_reads():
     for needed in ("requirements/runtime.lock", "services", "model_repository"):
         assert f"COPY {needed} " in dockerfile
         assert f"!{needed}" in (ROOT / ".dockerignore").read_text().splitlines()
+
+
+def imports_of_training():
+    """The files of `training` that anything below services/ imports, wherever in the file it does."""
+    names = set()
+    for path in (ROOT / "services").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                names |= {node.module, *(f"{node.module}.{one.name}" for one in node.names)}
+            elif isinstance(node, ast.Import):
+                names |= {one.name for one in node.names}
+    # `train` and `evaluate` are not among them: they say that they need another environment (local/optional.py).
+    return sorted(name for name in names if re.match(r"training(\.|$)", name))
+
+
+def files_of(module):
+    """The files that importing a module reads: each package's __init__, and its own."""
+    parts = module.split(".")
+    packages = [ROOT.joinpath(*parts[: n + 1], "__init__.py") for n in range(len(parts))]
+    return [path for path in (*packages, ROOT.joinpath(*parts).with_suffix(".py")) if path.exists()]
+
+
+def test_the_image_holds_what_services_import_of_training():
+    copied = re.findall(r"^COPY (?!--)(\S+) /opt/wardstream/\1$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    found = {path for module in imports_of_training() for path in files_of(module)}
+    assert any(path.name == "cinc2019.py" for path in found)
+    checked = set()
+    while found - checked:  # what those import in their turn is needed as well
+        path = (found - checked).pop()
+        checked.add(path)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("training"):
+                modules = [node.module, *(f"{node.module}.{one.name}" for one in node.names)]
+                found |= {file for module in modules for file in files_of(module)}
+    for path in checked:
+        inside = path.relative_to(ROOT)
+        for places in (copied, allowed):
+            assert any(inside.is_relative_to(place) for place in places), inside
