@@ -9,6 +9,9 @@ FROM python:3.11.14-slim-bookworm
 RUN useradd --uid 10001 --create-home --home-dir /var/lib/wardstream wardstream
 COPY --from=build /opt/wardstream/venv /opt/wardstream/venv
 COPY services /opt/wardstream/services
+# The data sets' readers, for `wardstream replay` and `score-dataset`; training itself needs more than this image has.
+COPY training/__init__.py /opt/wardstream/training/__init__.py
+COPY training/datasets /opt/wardstream/training/datasets
 COPY model_repository /opt/wardstream/model_repository
 ENV PATH=/opt/wardstream/venv/bin:$PATH \
     PYTHONPATH=/opt/wardstream \
