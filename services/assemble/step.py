@@ -1,11 +1,13 @@
 """The assembling step: (event, the key's state) -> (new state, the record or a forward).
 
-Merges. A superseded key keeps a forwarding *mark* (the surviving key and the merge's version) and its own state,
-and hands its whole record on as a `Transfer`; every later event for it follows the mark. Where a key is merged
-twice, the mark of the lowest version stays and the later merge follows it like any other event, so the merges of
-a chain may arrive in any order. Where marks form a loop (A into B, later B into A), the target of the loop's
-highest version survives: the decision that was made last. State is never cleared on a merge, so that a repeat of
-the merge repeats the transfer: a crash between the state's write and the send loses nothing.
+Merges. Every key keeps the merges that it knows of, a set that only grows, and who survives is a function of that set
+(`domain/merges.py`). A key that is not its group's survivor forwards every event to the survivor, and hands its whole
+record on as a `Transfer`. Keys tell each other what they know: a merge is told to all keys that it joins, and whoever
+hears less than it knows tells the rest. So all keys of one patient end with the same set, the same survivor and one
+record, in whatever order merges, repeats, chains and inverse merges arrive.
+
+Nothing rests on what a key did before, only on what it knows and what it hears: a repeat sends the same again, so that
+a crash between the state's write and the sends loses nothing. A superseded key's record is kept for the same reason.
 """
 
 from collections.abc import Sequence
@@ -17,15 +19,18 @@ from services.bus.engine import Result
 from services.bus.messages import EVENT_ID, Message, Output, carried, dead_letter
 from services.bus.topics import CLINICAL_EVENTS, PATIENT_RECORDS, RECORD_UPDATES, Topic
 from services.domain.events import (
+    AnyFact,
     ClinicalEvent,
-    Hop,
     Merge,
+    MergeEdge,
+    Rank,
     Transfer,
     Version,
     decode_event,
     digest,
     encode_event,
 )
+from services.domain.merges import Edges, group, joined
 from services.domain.reasons import Rejected, RejectReason
 from services.domain.record import PatientRecord, encode_record, fold
 
@@ -33,31 +38,18 @@ OUTCOME = "ws-outcome"
 """Header of `patient.records`: applied, superseded, repeated, expired or merged."""
 
 
-class Mark(msgspec.Struct, frozen=True, array_like=True):
-    """A forwarding mark: events of this key follow it to `into`."""
-
-    into: str
-    version: Version
-
-
 class State(msgspec.Struct, omit_defaults=True):
-    """What assemble keeps for a key. `revived` is set when a loop of merges made this key the survivor."""
+    """What assemble keeps for a key: its record and the merges of its group."""
 
     record: PatientRecord
-    mark: Mark | None = None
-    revived: bool = False
-
-    @property
-    def superseded(self) -> bool:
-        return self.mark is not None and not self.revived
+    merges: Edges = []
 
 
 class _Written(msgspec.Struct, omit_defaults=True):
     """`State` with its record encoded already: the same JSON, without encoding a long record a second time."""
 
     record: msgspec.Raw
-    mark: Mark | None = None
-    revived: bool = False
+    merges: Edges = []
 
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
@@ -82,86 +74,64 @@ class Assemble:
         known = _DECODER.decode(state) if state else State(PatientRecord(patient=event.patient))
         outputs, content = assemble(event, known)
         headers = {**carried(message), EVENT_ID: event.event_id.encode()}
-        written = _Written(msgspec.Raw(content), known.mark, known.revived)
+        written = _Written(msgspec.Raw(content), known.merges)
         return Result(_ENCODER.encode(written), [_with(output, headers) for output in outputs])
 
 
 def assemble(event: ClinicalEvent, state: State) -> tuple[Sequence[Output], bytes]:
     """Apply one event to the key's state, in place; returns what to publish, and the state's record encoded."""
-    loop = _loop(event, state)
-    if state.mark and loop is None:
-        merges = [fact for fact in event.facts if isinstance(fact, Merge)]
-        if merges:
-            return _merge_again(event, merges[0], state)
-        return [_forward(event, state.mark)], encode_record(state.record)
-    if state.mark and loop and not _survives(event.patient, loop):
-        return [_forward(msgspec.structs.replace(event, via=loop[:-1]), state.mark)], encode_record(state.record)
-    state.revived = state.mark is not None
-    merge = next((fact for fact in event.facts if isinstance(fact, Merge) and fact.into != event.patient), None)
-    outcome = fold(state.record, event)
+    key = event.patient
+    own = [MergeEdge(key, fact.into, fact.version) for fact in event.facts if isinstance(fact, Merge)]
+    state.merges = joined(state.merges, event.merges, own)
+    survivor, members = group(state.merges, key)
+    outcome = fold(state.record, event) if survivor == key else "merged"
     content = encode_record(state.record)
-    if merge:
-        state.mark, state.revived = Mark(merge.into, merge.version), False
-        return _superseded(state, content, event.via), content
-    return [_record(state.record.patient, content, outcome)], content
+    outputs: list[Output] = []
+    if own or (event.merges and event.merges != state.merges):
+        outputs += [_tell(key, other, state.merges, event) for other in sorted(members - {key})]
+    if survivor == key:
+        return [*outputs, _record(key, content, outcome)], content
+    if own or event.merges:
+        tombstone = encode_record(PatientRecord(patient=key, merged_into=survivor))
+        outputs += [_record(key, tombstone, outcome), _transfer(key, survivor, content, state, event)]
+    if any(not isinstance(fact, Merge) for fact in event.facts):
+        outputs.append(_forward(event, survivor, state.merges))
+    return outputs, content
 
 
-def _loop(event: ClinicalEvent, state: State) -> list[Hop] | None:
-    """The hops of the loop that the event has gone round, closed by this key's own; None when it has not."""
-    if state.mark is None:
-        return None
-    start = next((n for n, hop in enumerate(event.via) if hop.key == event.patient), None)
-    if start is None:
-        return None
-    return [*event.via[start:], Hop(event.patient, state.mark.version)]
+def _tell(key: str, other: str, merges: Edges, event: ClinicalEvent) -> Output:
+    """What this key knows, for another key of its group."""
+    return _send(key, other, "merges", [], merges, event.occurred)
 
 
-def _survives(key: str, loop: list[Hop]) -> bool:
-    """Whether the loop's last decision (its highest version) merged into this key."""
-    hops = loop[:-1]
-    latest = max(range(len(hops)), key=lambda n: hops[n].version)
-    return hops[(latest + 1) % len(hops)].key == key
+def _transfer(key: str, survivor: str, content: bytes, state: State, event: ClinicalEvent) -> Output:
+    """The whole record of this key, for the survivor."""
+    fact = Transfer(id=digest("transfer", key, size=8), version=Version(Rank.FINAL), record=msgspec.Raw(content))
+    occurred = datetime.fromtimestamp(state.record.as_of / 1000, UTC) if state.record.as_of else event.occurred
+    return _send(key, survivor, "transfer", [fact], state.merges, occurred, state.record.record_version)
 
 
-def _merge_again(event: ClinicalEvent, merge: Merge, state: State) -> tuple[Sequence[Output], bytes]:
-    """A merge of a key that is superseded already: the lowest version is the mark, the other follows it."""
-    mark = state.mark
-    assert mark is not None
-    fold(state.record, event)
-    content = encode_record(state.record)
-    if merge.version == mark.version and merge.into == mark.into:
-        return _superseded(state, content, event.via), content
-    if (merge.version, merge.into) > (mark.version, mark.into):
-        return [_forward(event, mark)], content
-    displaced = Merge(id=merge.id, version=mark.version, into=mark.into)
-    state.mark = Mark(merge.into, merge.version)
-    follow_up = msgspec.structs.replace(
-        event, event_id=digest("displaced", event.event_id, mark.into, size=16), facts=[displaced], filtered=[]
-    )
-    return [*_superseded(state, content, event.via), _forward(follow_up, state.mark)], content
-
-
-def _superseded(state: State, content: bytes, via: list[Hop]) -> Sequence[Output]:
-    """The old key's last record, which says where it went, and the transfer of all it held."""
-    mark = state.mark
-    assert mark is not None
-    key = state.record.patient
-    transfer = ClinicalEvent(
-        event_id=digest("transfer", key, mark.into, state.record.record_version, size=16),
-        patient=key,
+def _send(
+    key: str, to: str, kind: str, facts: list[AnyFact], merges: Edges, occurred: datetime, content: str = ""
+) -> Output:
+    known = _ENCODER.encode(merges).decode()
+    update = ClinicalEvent(
+        event_id=digest(kind, key, to, known, content, size=16),
+        patient=to,
         format="wardstream",
-        type="transfer",
-        occurred=datetime.fromtimestamp(state.record.as_of / 1000, UTC),
-        facts=[Transfer(id=digest("transfer", key, size=8), version=mark.version, record=msgspec.Raw(content))],
-        via=via,
+        type=kind,
+        occurred=occurred,
+        facts=facts,
+        merges=merges,
     )
-    tombstone = encode_record(PatientRecord(patient=key, merged_into=mark.into))
-    return [_record(key, tombstone, "merged"), _forward(transfer, mark)]
+    return Output(RECORD_UPDATES, to, encode_event(update))
 
 
-def _forward(event: ClinicalEvent, mark: Mark) -> Output:
-    followed = msgspec.structs.replace(event, patient=mark.into, via=[*event.via, Hop(event.patient, mark.version)])
-    return Output(RECORD_UPDATES, mark.into, encode_event(followed))
+def _forward(event: ClinicalEvent, survivor: str, merges: Edges) -> Output:
+    """The event itself, for the survivor; a merge that it also holds is told by `merges`."""
+    facts = [fact for fact in event.facts if not isinstance(fact, Merge)]
+    followed = msgspec.structs.replace(event, patient=survivor, facts=facts, merges=merges)
+    return Output(RECORD_UPDATES, survivor, encode_event(followed))
 
 
 def _with(output: Output, headers: dict[str, bytes]) -> Output:

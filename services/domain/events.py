@@ -242,10 +242,11 @@ AnyFact = (
 )
 
 
-class Hop(msgspec.Struct, frozen=True, array_like=True):
-    """One forwarding mark that an event has followed: the superseded key and the version of its merge."""
+class MergeEdge(msgspec.Struct, frozen=True, array_like=True):
+    """One merge as the keys that it concerns tell each other of it: `old` is superseded by `into`."""
 
-    key: str
+    old: str
+    into: str
     version: Version
 
 
@@ -254,7 +255,8 @@ class ClinicalEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     `event_id` is a function of the source message alone, so the same message always gives the same bytes.
     `format` is `hl7v2`, `fhir`, `dicom`, or `wardstream` for events of our own (embeddings, transfers).
-    `via` is filled by assemble alone, when a merge forwards the event to another patient key.
+    `merges` is filled by assemble alone, on events that it sends from one patient key to another: what the sender
+    knows of the merges that concern them.
     """
 
     event_id: str
@@ -264,7 +266,7 @@ class ClinicalEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     occurred: datetime  # MSH-7, the newest time in a FHIR resource, DICOM acquisition
     facts: list[AnyFact]
     filtered: list["FilteredPart"] = []
-    via: list[Hop] = []
+    merges: list[MergeEdge] = []
     schema: ClassVar[str] = SCHEMA_VERSION
 
 
