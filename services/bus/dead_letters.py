@@ -42,7 +42,8 @@ class Letter:
     @property
     def retries(self) -> int:
         """How often its message had been retried before it came here (again)."""
-        return int(self.letter.headers.get(RETRIES, b"0"))
+        told = self.letter.headers.get(RETRIES, b"0")
+        return int(told) if told.isdigit() and len(told) < 10 else 0
 
     def row(self) -> tuple[str, ...]:
         """What a listing shows: offset, origin, reason, where, hint, step, time, retries, state."""
@@ -51,6 +52,14 @@ class Letter:
         time = datetime.fromtimestamp(one.failed_at / 1000, UTC).isoformat(timespec="seconds")
         state = "retried" if self.retried else "waiting"
         return (str(self.offset), origin, one.reason, one.where, one.hint, one.step, time, str(self.retries), state)
+
+
+@dataclass(slots=True)
+class Retried:
+    """What became of a retry: offsets that were published again, and of those that were not, the error's type."""
+
+    done: list[int] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
 
 
 COLUMNS = ("offset", "origin", "reason", "where", "hint", "step", "time", "retries", "state")
@@ -78,30 +87,39 @@ class DeadLetters:
         finally:
             consumer.close()
 
-    def retry(self, letters: Iterable[Letter]) -> int:
-        """Publish the letters' messages again, wait for every confirmation, mark them; returns how many.
+    def retry(self, letters: Iterable[Letter]) -> "Retried":
+        """Publish the letters' messages again one by one, wait for every confirmation, mark those that were confirmed.
 
-        Raises kafka.errors.KafkaError when one is not confirmed; those before it are marked.
+        One that cannot be published keeps none of the others back: it is among `failed`, and stays waiting.
         """
-        done: list[int] = []
+        result = Retried()
         producer = KafkaProducer(**kafka_python_producer(self._settings))
         try:
             for one in letters:
-                headers = {**one.letter.headers, RETRIES: str(one.retries + 1).encode()}
-                origin = one.letter.origin
-                partition = None if one.letter.key is not None else origin.partition
-                producer.send(
-                    origin.topic,
-                    key=one.letter.key,
-                    value=one.letter.value,
-                    headers=list(headers.items()),
-                    partition=partition,
-                ).get(timeout=SEND_TIMEOUT_S)
-                done.append(one.offset)
+                try:
+                    self._publish(producer, one)
+                except Exception as error:  # noqa: BLE001 -- kafka-python also raises ValueError, TypeError, AssertionError
+                    result.failed[one.offset] = type(error).__name__
+                else:
+                    result.done.append(one.offset)
         finally:
             producer.close()
-            self._mark(done)
-        return len(done)
+            self._mark(result.done)
+        return result
+
+    @staticmethod
+    def _publish(producer: KafkaProducer, one: Letter) -> None:
+        letter = one.letter
+        headers = {**letter.headers, RETRIES: str(one.retries + 1).encode()}
+        # The key says the partition. Without one: where it lay; what the edge refused never lay anywhere (-1).
+        partition = letter.origin.partition if letter.key is None and letter.origin.partition >= 0 else None
+        producer.send(
+            letter.origin.topic,
+            key=letter.key,
+            value=letter.value,
+            headers=list(headers.items()),
+            partition=partition,
+        ).get(timeout=SEND_TIMEOUT_S)
 
     def _mark(self, offsets: list[int]) -> None:
         if not offsets:
@@ -151,7 +169,7 @@ def read_ranges(text: str) -> set[int]:
 
 
 def command(args: argparse.Namespace) -> int:
-    """The command line: `args.action`, `offset`, `reason`, `payload`, `all`. Status 1 when a letter is not there."""
+    """The command line: `args.action`, `offset`, `reason`, `payload`, `all`. Status 1: one is not there, or failed."""
     letters = DeadLetters(load())
     found = list(letters.all(args.reason))
     if args.action == "list":
@@ -166,8 +184,11 @@ def command(args: argparse.Namespace) -> int:
         print(f"no such dead letter: {', '.join(map(str, absent)) or 'give its offset (see list)'}", file=sys.stderr)
         return 1
     if args.action == "retry":
-        print(f"{letters.retry(chosen)} message(s) published again")
-        return 0
+        result = letters.retry(chosen)
+        print(f"{len(result.done)} message(s) published again")
+        for offset, error in result.failed.items():
+            print(f"dead letter {offset} could not be published again: {error}", file=sys.stderr)
+        return 1 if result.failed else 0
     for one in chosen:
         for name, value in zip(COLUMNS, one.row(), strict=True):
             print(f"{name:8} {value}")

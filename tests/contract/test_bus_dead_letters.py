@@ -3,6 +3,7 @@
 import argparse
 import uuid
 
+import msgspec
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
@@ -10,10 +11,14 @@ from services.bus import dead_letters
 from services.bus.admin import create_topics, end_offsets
 from services.bus.connect import connection, kafka_python_producer
 from services.bus.dead_letters import DeadLetters
-from services.bus.messages import Message, dead_letter
+from services.bus.messages import DeadLetter, Message, Origin, dead_letter
 from services.bus.settings import Settings
 from services.bus.topics import DEAD_LETTERS
 from services.domain.reasons import Rejected, RejectReason
+from services.domain.site import Site
+from services.edge.acceptance import Acceptance
+from services.edge.ledger import Ledger
+from services.edge.publisher import MemoryPublisher
 from tests.kafka_fixture import MakeTopic
 
 SECRET = b"MSH|^~\\&|SECRETNAME^JOHN"
@@ -63,6 +68,40 @@ def test_a_letter_is_listed_without_content_shown_on_request_and_retried_as_it_w
     (marked,) = [x for x in DeadLetters(bus_settings).all() if x.offset == one.offset]
     assert marked.retried
     assert dead_letters.command(_args("show", one.offset + 1000)) == 1
+
+
+@pytest.mark.kafka
+async def test_what_the_edge_refused_can_be_retried_and_one_that_cannot_keeps_no_other_back(
+    bus_settings: Settings,
+    make_topic: MakeTopic,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    create_topics(bus_settings, [DEAD_LETTERS])
+    topic = make_topic(f"raw{uuid.uuid4().hex[:4]}", partitions=3)
+    edge = MemoryPublisher()
+    acceptance = Acceptance(edge, Ledger(None), Site(secret=b"s"))
+    await acceptance.message(SECRET)
+    letter = msgspec.json.decode(edge.on(DEAD_LETTERS)[0].value, type=DeadLetter)
+    assert (letter.key, letter.origin.partition) == (None, -1)
+    reason = f"r{uuid.uuid4().hex[:8]}"  # apart from other tests' letters on the same cluster
+    letters = [
+        msgspec.structs.replace(letter, reason=reason, origin=Origin(name, -1, -1))
+        for name in ("not a topic's name!", topic.name)
+    ]
+    producer = KafkaProducer(**kafka_python_producer(bus_settings))
+    for one in letters:
+        producer.send(DEAD_LETTERS.name, value=msgspec.json.encode(one)).get(timeout=30)
+    producer.close()
+    monkeypatch.setattr(dead_letters, "load", lambda: bus_settings)
+    assert dead_letters.command(_args("retry", all=True, reason=reason)) == 1
+    said = capfd.readouterr()
+    assert "1 message(s) published again" in said.out
+    assert "could not be published again" in said.err
+    assert "SECRETNAME" not in said.out + said.err
+    (again,) = _read(bus_settings, topic.name)
+    assert (again.key, again.value, dict(again.headers)) == (None, SECRET, {"ws-retries": b"1"})
+    assert [one.retried for one in DeadLetters(bus_settings).all(reason)] == [False, True]
 
 
 def _read(settings: Settings, topic: str) -> list:  # type: ignore[type-arg]
