@@ -1,5 +1,6 @@
 """What travels over the bus besides domain events: the message itself, dead letters, filtered messages."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -81,13 +82,20 @@ class MetricEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     unit: str = ""  # UCUM; empty for counts and shares
 
 
+_MAX_DIGITS = 15
+"""Of an epoch millisecond: some 30,000 years. Longer ones are no time, and do not fit Kafka's."""
 _ENCODER = msgspec.json.Encoder(order="deterministic")
+
+
+def received_at(headers: Mapping[str, bytes]) -> int:
+    """What RECEIVED_AT says, epoch milliseconds; 0 where it is absent or, since anybody may publish, no such number."""
+    told = headers.get(RECEIVED_AT) or b""
+    return int(told) if told.isdigit() and len(told) <= _MAX_DIGITS else 0
 
 
 def carried(message: Message) -> dict[str, bytes]:
     """The headers that every output of this message carries on: when it was received, and its trace."""
-    received = message.headers.get(RECEIVED_AT) or str(message.timestamp_ms).encode()
-    headers = {RECEIVED_AT: received}
+    headers = {RECEIVED_AT: str(received_at(message.headers) or message.timestamp_ms).encode()}
     if trace := message.headers.get(TRACEPARENT):
         headers[TRACEPARENT] = trace
     return headers

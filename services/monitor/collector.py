@@ -9,7 +9,7 @@ import numpy as np
 from prometheus_client import Gauge
 
 from services.bus import metrics as registry
-from services.bus.messages import RECEIVED_AT, DeadLetter, FilteredMessage, Message, MetricEvent
+from services.bus.messages import DeadLetter, FilteredMessage, Message, MetricEvent, received_at
 from services.bus.topics import CLINICAL_EVENTS, DEAD_LETTERS, FILTERED_MESSAGES, RISK_PREDICTIONS, RISK_SHADOW
 from services.domain import performance
 from services.domain.events import ClinicalEvent, Observation
@@ -67,7 +67,7 @@ class Collector:
 
     def _prediction(self, prediction: Prediction, message: Message) -> None:
         model = prediction.model
-        received = int(message.headers.get(RECEIVED_AT, b"0"))
+        received = received_at(message.headers)
         if received:
             self._latencies.append(max(0, message.timestamp_ms - received) / 1000)
         self._modalities[model].append({m.name: (m.present, m.stale) for m in prediction.modalities})
@@ -92,8 +92,9 @@ class Collector:
             self._score_drift[pair].add(risk.probability)
 
     def _event(self, event: ClinicalEvent, message: Message) -> None:
-        received = int(message.headers.get(RECEIVED_AT, b"0"))
-        self._received[event.format] = max(received, self._received.get(event.format, 0))
+        received = received_at(message.headers)
+        if received:
+            self._received[event.format] = max(received, self._received.get(event.format, 0))
         self._stays.note_event(event)
         for stays in self._comparison.stays():
             stays.note_event(event)

@@ -1,6 +1,9 @@
-import msgspec
+from dataclasses import replace
 
-from services.bus.messages import RECEIVED_AT, DeadLetter, Message, Origin
+import msgspec
+import pytest
+
+from services.bus.messages import RECEIVED_AT, DeadLetter, Message, Origin, carried
 from services.bus.topics import CLINICAL_EVENTS, DEAD_LETTERS, RISK_PREDICTIONS
 from services.domain.events import ClinicalEvent, Code, Observation, Version, encode_event
 from services.domain.prediction import ModalityState, Outcome, Prediction, Risk, Status
@@ -88,3 +91,16 @@ def test_a_message_that_does_not_fit_its_schema_is_counted_and_passed_over():
     monitor = collector()
     monitor.take(message(RISK_PREDICTIONS, b"{}"))
     assert monitor.undecodable == 1
+
+
+@pytest.mark.parametrize("told", [b"yesterday", b"-5", b"", b"9" * 5000, "\u0663".encode()])
+def test_a_received_header_that_is_no_time_neither_ends_the_monitor_nor_travels_on(told):
+    raw = Message("hl7v2.raw", 0, 0, None, b"x", {RECEIVED_AT: told}, 1234)
+    assert carried(raw)[RECEIVED_AT] == b"1234"
+    monitor = collector()
+    event = ClinicalEvent(event_id="e", patient="p", format="hl7v2", type="ORU^R01", occurred=T0, facts=[])
+    for one in (prediction(1), message(CLINICAL_EVENTS, encode_event(event))):
+        monitor.take(replace(one, headers={RECEIVED_AT: told}))
+    seen = {name for name, *_ in figures(monitor)}
+    assert "wardstream_monitor_predictions" in seen
+    assert not seen & {"wardstream_monitor_latency_seconds", "wardstream_monitor_data_age_seconds"}
