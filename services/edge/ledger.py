@@ -27,6 +27,7 @@ MAX_ENTRIES = 500_000
 """About 200 MiB of file; the oldest go first."""
 FLUSH_S = 0.05
 SWEEP_S = 10.0
+REOPEN_S = 5.0
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -58,7 +59,8 @@ class Ledger:
     """Answers by message, in memory until they are flushed and in the file from then on.
 
     `path` None keeps them in memory alone. `get` and `put` do not wait for anything; `run` flushes and sweeps.
-    A file that cannot be read is set aside and begun anew: repeats from before are then published twice.
+    A file that cannot be read is set aside and begun anew: repeats from before are then published twice. That goes
+    for one that breaks later, too: to `get` what cannot be read is unknown, and `run` opens the file again.
     """
 
     def __init__(
@@ -72,6 +74,8 @@ class Ledger:
         self._max_age, self._max_entries, self._clock = max_age, max_entries, clock
         self._unflushed: dict[bytes, Entry] = {}
         self._writing: dict[bytes, Entry] = {}
+        self._path = path
+        self._failed: sqlite3.Error | None = None  # of a read, for `run` to mend
         self._file = _open(path)
         self._reader = _connect(str(path)) if path else self._file  # a reader of its own never waits for the writer
         self._count: int = self._file.execute("SELECT count(*) FROM answers").fetchone()[0]
@@ -84,22 +88,58 @@ class Ledger:
         """The entry of a message (see `name_of`), unless it has grown too old."""
         entry = self._unflushed.get(message) or self._writing.get(message)
         if entry is None:
+            entry = self._read(message)
+        return entry if entry and entry.at > self._clock() - self._max_age else None
+
+    def _read(self, message: bytes) -> Entry | None:
+        try:
             row = self._reader.execute(
                 "SELECT digest, answer, at FROM answers WHERE message = ?", (message,)
             ).fetchone()
-            entry = Entry(*row) if row else None
-        return entry if entry and entry.at > self._clock() - self._max_age else None
+        except sqlite3.Error as error:
+            self._failed = error
+            return None
+        return Entry(*row) if row else None
 
     def put(self, message: bytes, digest: bytes, answer: bytes) -> None:
         """Remember an answer. Call it after the broker has acknowledged."""
         self._unflushed[message] = Entry(digest, answer, self._clock())
 
     async def run(self) -> None:
-        """Flush and sweep until cancelled."""
+        """Flush, sweep, and mend the file, until cancelled."""
         while True:
             await asyncio.sleep(FLUSH_S)
-            with suppress(sqlite3.OperationalError):  # disk full or locked: kept in memory, tried again
+            if self._failed is not None:  # before what is new is written to a file that then is set aside
+                await self._reopen(self._failed)
+            try:
                 await self.flush()
+            except sqlite3.Error as error:
+                # Where the disk is full or the file locked, answers stay in memory (see `flush`): it is tried again.
+                if not isinstance(error, sqlite3.OperationalError) or not self._usable():
+                    self._failed = error
+
+    def _usable(self) -> bool:
+        try:
+            self._reader.execute("SELECT message FROM answers LIMIT 1").fetchone()
+        except sqlite3.Error:
+            return False
+        return True
+
+    async def _reopen(self, failed: sqlite3.Error) -> None:
+        """New connections in the place of those that failed; after REOPEN_S again when there are none to be had."""
+        log.warning("the ledger of acknowledgements failed (%s) and is opened again", type(failed).__name__)
+        # sqlite3.DatabaseError itself, none of its subclasses: SQLite says that the file is damaged or no database.
+        damaged = type(failed) is sqlite3.DatabaseError
+        self._reader.close()
+        self._file.close()
+        try:
+            self._file = await asyncio.to_thread(_open, self._path, damaged)
+            self._reader = _connect(str(self._path)) if self._path else self._file
+            self._count = self._file.execute("SELECT count(*) FROM answers").fetchone()[0]
+            self._failed = None
+        except (sqlite3.Error, OSError) as error:
+            log.warning("the ledger of acknowledgements cannot be opened: %s", type(error).__name__)
+            await asyncio.sleep(REOPEN_S)
 
     async def flush(self) -> None:
         """Write what is new to the file and delete what is too old or too many."""
@@ -118,7 +158,7 @@ class Ledger:
 
     async def close(self) -> None:
         """Flush and close the file."""
-        with suppress(sqlite3.OperationalError):
+        with suppress(sqlite3.Error):
             await self.flush()
         self._reader.close()
         self._file.close()
@@ -139,18 +179,20 @@ class Ledger:
         return count
 
 
-def _open(path: Path | None) -> sqlite3.Connection:
+def _open(path: Path | None, damaged: bool = False) -> sqlite3.Connection:
     if path is None:
         return _connect(":memory:")
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        return _connect(str(path))
-    except sqlite3.DatabaseError:
-        log.warning("the ledger of acknowledgements cannot be read and is begun anew")
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                Path(f"{path}{suffix}").rename(f"{path}{suffix}.unreadable")
-        return _connect(str(path))
+    if not damaged:
+        try:
+            return _connect(str(path))
+        except sqlite3.DatabaseError:
+            pass
+    log.warning("the ledger of acknowledgements cannot be read and is begun anew")
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            Path(f"{path}{suffix}").rename(f"{path}{suffix}.unreadable")
+    return _connect(str(path))
 
 
 def _connect(address: str) -> sqlite3.Connection:

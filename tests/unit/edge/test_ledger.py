@@ -5,7 +5,9 @@ import sqlite3
 
 import pytest
 
+from services.bus.topics import HL7_RAW
 from services.edge.ledger import Ledger, digest_of, name_of
+from tests.unit.edge.conftest import oru, running, until
 
 ONE, TWO = name_of(("LAB", "H"), "1"), name_of(("LAB", "H"), "2")
 
@@ -112,4 +114,38 @@ async def test_a_broken_file_is_set_aside(tmp_path):
     assert (tmp_path / "ledger.unreadable").exists()
     again = Ledger(tmp_path / "ledger")
     assert again.get(ONE) is not None
+    await again.close()
+
+
+@pytest.mark.parametrize("trouble", ["damaged", "closed"])
+async def test_messages_are_taken_and_repeats_known_again_after_the_file_breaks_while_it_is_open(tmp_path, trouble):
+    async with running(ledger=tmp_path / "ledger") as bench:
+        sender = await bench.sender()
+        for n in range(200):
+            bench.ledger.put(name_of(("a", "b"), str(n)), b"d", b"ack" * 100)
+        await bench.ledger.flush()
+        if trouble == "closed":
+            bench.ledger._file.close()
+            bench.ledger._reader.close()
+        else:
+            bench.ledger._file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            size = (tmp_path / "ledger").stat().st_size
+            with (tmp_path / "ledger").open("r+b") as file:
+                file.seek(4096)
+                file.write(b"\xa5" * (size - 4096))
+            bench.ledger._reader.execute("PRAGMA shrink_memory")
+        assert bench.ledger.get(name_of(("a", "b"), "1")) is None
+        assert await sender.ask(oru("1")) == "AA"
+        keeping = asyncio.ensure_future(bench.ledger.run())
+        await until(lambda: not bench.ledger._unflushed and not bench.ledger._writing)
+        assert not keeping.done()
+        keeping.cancel()
+        first = sender.last
+        assert await sender.ask(oru("1")) == "AA"
+        assert sender.last == first
+        assert await sender.ask(oru("2")) == "AA"
+        assert len(bench.publisher.on(HL7_RAW)) == 2
+        assert (tmp_path / "ledger.unreadable").exists() == (trouble == "damaged")
+    again = Ledger(tmp_path / "ledger")
+    assert again.get(name_of(("LAB", "HOSP"), "2")) is not None
     await again.close()
