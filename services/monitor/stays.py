@@ -3,7 +3,7 @@
 Labels. `mortality`: the patient died in this stay; none where the discharge does not say how the patient left.
 `sepsis-6h`: sepsis begins within 6 h after the prediction or began at most 3 h before it, the window in which the CinC
 2019 utility rewards an alarm; later predictions of a septic patient are left out. A stay counts once it has ended;
-ending can be taken back (A13) and death corrected.
+ending can be taken back (A13, a readmission) and death corrected; how the patient left is then unknown again.
 """
 
 from collections import OrderedDict
@@ -82,7 +82,7 @@ class Stays:
                 stay.onset_ms = min(moment, stay.onset_ms or moment)
             if ended is not None:
                 stay.ended = ended
-                stay.died = stay.died and ended
+                stay.died, stay.known = stay.died and ended, stay.known and ended
             stay.known = stay.known or left_how(fact)
             if died(fact):
                 stay.died = stay.ended = True

@@ -66,6 +66,18 @@ def test_a_cancelled_discharge_opens_the_stay_again():
     assert stays.labelled("risk_fusion", Outcome.MORTALITY) == ([0], [0.3])
 
 
+def test_how_the_patient_left_the_stay_before_labels_nobody_after_a_readmission():
+    stays = Stays()
+    stays.note_prediction(prediction("p", 1, 0.3))
+    stays.note_event(discharge("p"))
+    stays.note_event(event("p", Encounter(id="v", version=Version(), status=EncounterStatus.IN_PROGRESS, end=None)))
+    assert stays.labelled("risk_fusion", Outcome.MORTALITY) == ([], [])
+    stays.note_event(event("p", Encounter(id="v", version=Version(), status=EncounterStatus.FINISHED)))
+    assert stays.labelled("risk_fusion", Outcome.MORTALITY) == ([], [])
+    stays.note_event(discharge("p", "expired"))
+    assert stays.labelled("risk_fusion", Outcome.MORTALITY) == ([1], [0.3])
+
+
 def test_a_repeat_of_a_prediction_counts_once():
     stays = Stays()
     stays.note_prediction(prediction("p", 1, 0.3))

@@ -25,6 +25,7 @@ class Effect(NamedTuple):
 
     status: EncounterStatus | None = None  # None: says nothing of it
     starts: bool = False  # without PV1-44, the event's time is the admission's
+    opens: bool = False  # a stay begins: an earlier one's end and disposition are not this one's
     moves: bool = False  # the event's time is when the unit was entered
     ends: bool = False
     undoes_move: bool = False
@@ -40,13 +41,13 @@ _PLANNED, _OPEN, _DONE, _VOID = (
 )
 
 EFFECTS: dict[str, Effect] = {
-    "A01": Effect(_OPEN, starts=True),  # admit
+    "A01": Effect(_OPEN, starts=True, opens=True),  # admit
     "A02": Effect(_OPEN, moves=True),  # transfer
     "A03": Effect(_DONE, ends=True),  # discharge
-    "A04": Effect(_OPEN, starts=True),  # register
+    "A04": Effect(_OPEN, starts=True, opens=True),  # register
     "A05": Effect(_PLANNED, locates=False),  # pre-admit
-    "A06": Effect(_OPEN, moves=True),  # outpatient to inpatient
-    "A07": Effect(_OPEN, moves=True),  # inpatient to outpatient
+    "A06": Effect(_OPEN, moves=True, opens=True),  # outpatient to inpatient
+    "A07": Effect(_OPEN, moves=True, opens=True),  # inpatient to outpatient
     "A09": Effect(_OPEN, locates=False),  # departing: on the way
     "A10": Effect(_OPEN, moves=True),  # arriving
     "A11": Effect(_VOID),  # cancel admit
@@ -83,7 +84,10 @@ CURRENT = digest("encounter", "current", size=8)
 
 
 def encounter(ctx: Context, pv1: Segment, evn: Segment | None, rank: int) -> Encounter:
-    """The visit's fields as this message states them: empty is unsaid, `\"\"` is none."""
+    """The visit's fields as this message states them: empty is unsaid, `\"\"` is none.
+
+    An event that begins a stay says also that the stay has no end and no disposition, unless it gives them.
+    """
     effect = EFFECTS.get(ctx.head.event, _QUIET) if ctx.head.code == "ADT" else _ELSEWHERE
     happened = _happened(ctx, evn) if ctx.head.code == "ADT" else None
     fact_id, number = encounter_id(ctx, pv1)
@@ -101,6 +105,9 @@ def encounter(ctx: Context, pv1: Segment, evn: Segment | None, rank: int) -> Enc
     elif effect.undoes_move:
         since = None
     disposition = _disposition(ctx, pv1)
+    if effect.opens:  # without a number in PV1-19 a readmission has the id of the stay before it
+        end = None if end is UNSET else end
+        disposition = None if disposition is UNSET else disposition
     if effect.undoes_end:
         end, disposition = None, None
     kind = _class(ctx, pv1)
