@@ -4,13 +4,21 @@ Every part of the record is a register that keeps the highest `Version` it has s
 commutative and idempotent (a join-semilattice), and so is joining two records. Corrections, cancellations and
 late results need no code of their own; a withdrawn result stays as a tombstone and is not shown or scored.
 
-Observations older than `HORIZON_MS` before the patient's newest observation are dropped. An observation's time is
-part of its identity and the newest time only grows, so what is dropped does not depend on the order either.
+What is old is dropped: observations older than `HORIZON_MS` before the patient's newest one, of each series all but
+the `MAX_ROWS` newest by (time, id), and of all series together all but the `MAX_ALL_ROWS` newest by (time, code, id).
+These are an observation's identity, the newest time only grows, and what has so many newer rows above it always will
+have, so what is dropped does not depend on the order either.
+
+So a record's observations take at most some 13 MB of JSON, at 80 bytes a number, of the topics' 16 MiB. Notes, images,
+orders, drugs and diagnoses are not capped: people write them, at 0.2 to 0.5 kB each.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import blake2b
+from heapq import merge
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -20,6 +28,7 @@ from services.domain.codes import BY_LOINC
 from services.domain.events import (
     AnyFact,
     ClinicalEvent,
+    Code,
     Condition,
     Document,
     Embedding,
@@ -39,6 +48,12 @@ from services.domain.events import (
 
 HORIZON_MS = 90 * 24 * 3600 * 1000
 """How far back observations are kept, in milliseconds before the patient's newest one: 90 days."""
+
+MAX_ROWS = 4_800
+"""How many observations of a series are kept, the newest: 80 hours of one a minute, and the features read 72."""
+
+MAX_ALL_ROWS = 160_000
+"""How many observations of all series together are kept, the newest: 33 series that are full."""
 
 LOINC = "http://loinc.org"
 
@@ -187,14 +202,14 @@ class _Tally:
 def fold(record: PatientRecord, event: ClinicalEvent) -> str:
     """Apply an event's facts to the record, in place. Merge facts are the caller's (they concern two records).
 
-    Returns the event's outcome: `applied`, `superseded` (a higher version was there), `expired` (older than the
-    horizon) or `repeated` (all of it was known already).
+    Returns the event's outcome: `applied`, `superseded` (a higher version was there), `expired` (older than what is
+    kept) or `repeated` (all of it was known already).
     """
     tally = _Tally()
     for fact in event.facts:
         _apply(record, fact, tally)
-    oldest = _expire(record)
-    tally.expired = sum(isinstance(fact, Observation) and _ms(fact.time) < oldest for fact in event.facts)
+    _expire(record)
+    tally.expired = sum(isinstance(fact, Observation) and _dropped(record, fact) for fact in event.facts)
     return tally.outcome
 
 
@@ -306,14 +321,19 @@ def _add_identifiers(record: PatientRecord, identifiers: list[Identifier]) -> No
 
 def _put_observation(record: PatientRecord, fact: Observation, tally: _Tally) -> None:
     code = fact.code
+    key = _series_key(code)
     if code.system == LOINC:
         variable = BY_LOINC.get(code.code)
-        key, label, canonical = code.code, "", variable.unit if variable else ""
+        label, canonical = "", variable.unit if variable else ""
     else:
-        key, label, canonical = f"{code.system}|{code.code}", code.display, ""
+        label, canonical = code.display, ""
     unit = "" if fact.unit == canonical else fact.unit
     row = Row(_ms(fact.time), fact.value, fact.id, fact.version, _flag(fact), unit, label)
     _put_row(record, key, canonical, row, tally)
+
+
+def _series_key(code: Code) -> str:
+    return code.code if code.system == LOINC else f"{code.system}|{code.code}"
 
 
 def _put_row(record: PatientRecord, key: str, unit: str, row: Row, tally: _Tally) -> None:
@@ -330,6 +350,8 @@ def _put_row(record: PatientRecord, key: str, unit: str, row: Row, tally: _Tally
     else:
         rows.insert(at, row)
         tally.applied += 1
+        if len(rows) > MAX_ROWS:
+            del rows[:-MAX_ROWS]
 
 
 def _place(rows: list[Row], row: Row) -> int:
@@ -346,16 +368,38 @@ def _place(rows: list[Row], row: Row) -> int:
     return low
 
 
-def _expire(record: PatientRecord) -> int:
-    """Drop what lies beyond the horizon; returns the oldest time that is kept (epoch ms)."""
+def _dropped(record: PatientRecord, fact: Observation) -> bool:
+    """Whether an observation just folded is older than what the record keeps of its series."""
+    series = record.observations.get(_series_key(fact.code))
+    return series is None or (_ms(fact.time), fact.id) < (series.rows[0].time, series.rows[0].id)
+
+
+def _expire(record: PatientRecord) -> None:
+    """Drop what lies beyond the horizon or is too much for the record."""
     oldest = max((s.rows[-1].time for s in record.observations.values()), default=0) - HORIZON_MS
+    count = 0
     for key, series in list(record.observations.items()):
-        if series.rows[0].time >= oldest:
-            continue
-        series.rows = [row for row in series.rows if row.time >= oldest]
-        if not series.rows:
+        if series.rows[0].time < oldest:
+            series.rows = [row for row in series.rows if row.time >= oldest]
+            if not series.rows:
+                del record.observations[key]
+        count += len(series.rows)
+    if count > MAX_ALL_ROWS:
+        _drop_oldest(record, count - MAX_ALL_ROWS)
+
+
+def _drop_oldest(record: PatientRecord, count: int) -> None:
+    """Drop the oldest `count` rows by (time, code, id); each series is in order, so only these are looked at."""
+    by_age = merge(*(_ages(key, series) for key, series in record.observations.items()))
+    for key, many in Counter(key for _, key, _ in islice(by_age, count)).items():
+        rows = record.observations[key].rows
+        del rows[:many]
+        if not rows:
             del record.observations[key]
-    return oldest
+
+
+def _ages(key: str, series: Series) -> Iterator[tuple[int, str, str]]:
+    return ((row.time, key, row.id) for row in series.rows)
 
 
 def newest_time(record: PatientRecord) -> int:
