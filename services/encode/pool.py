@@ -16,7 +16,7 @@ class DecodePool:
     """Reads pictures in `workers` processes, started when the first picture comes."""
 
     def __init__(self, workers: int = 1, read: Read = read_picture) -> None:
-        self._workers = workers
+        self.workers = workers
         self._read = read
         self._pool: ProcessPoolExecutor | None = None
 
@@ -52,5 +52,5 @@ class DecodePool:
     async def _submit(self, data: bytes) -> Picture | Rejected:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")  # fork would copy gRPC's and Kafka's threads half alive
-            self._pool = ProcessPoolExecutor(self._workers, context, initializer=start_worker)
+            self._pool = ProcessPoolExecutor(self.workers, context, initializer=start_worker)
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, data)

@@ -8,6 +8,7 @@ dead letter), yield nothing. While the model server or the object store is away 
 import asyncio
 import hashlib
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -31,10 +32,15 @@ log = logging.getLogger(__name__)
 
 STORE_RETRY_S = 2.0
 """Between two tries while the object store is away."""
+HELD_BYTES = 64 << 20
+"""Once the objects at hand come to so much, they are decoded before the next is fetched: two large radiographs."""
 
 
 class Pictures(Protocol):
-    """Reads DICOM objects' pictures, in order."""
+    """Reads DICOM objects' pictures, in order. `workers` is how many it reads at once."""
+
+    @property
+    def workers(self) -> int: ...
 
     async def pictures(self, objects: Sequence[bytes]) -> list[Picture | Rejected]: ...
 
@@ -78,11 +84,13 @@ class EncodeStep:
         objects: ObjectStore,
         pictures: Pictures,
         *,
-        max_batch: int = 128,
+        max_batch: int = 32,
+        held_bytes: int = HELD_BYTES,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         on_wait: Callable[[], None] = lambda: None,
     ) -> None:
         self.max_batch = max_batch
+        self._held_bytes = held_bytes
         self._notes = notes
         self._images = images
         self._objects = objects
@@ -120,9 +128,25 @@ class EncodeStep:
         await self._encode(encoder, items)
 
     async def _read_pictures(self, items: Sequence[Item]) -> None:
-        """Fill each item's arrays, or its refusal."""
-        fetched = [await self._fetch(item) for item in items]
-        at_hand = [(item, data) for item, data in zip(items, fetched, strict=True) if data is not None]
+        """Fill each item's arrays, or its refusal. Of the objects themselves only a few are in memory at a time: as
+        many as there are workers, and fewer once they come to `held_bytes`."""
+        waiting = deque(items)
+        while waiting:
+            await self._decode(await self._fetch_some(waiting))
+
+    async def _fetch_some(self, waiting: deque[Item]) -> list[tuple[Item, bytes]]:
+        """Take items from the left until their objects are enough for one round of decoding."""
+        at_hand: list[tuple[Item, bytes]] = []
+        held = 0
+        while waiting and len(at_hand) < self._pictures.workers and held < self._held_bytes:
+            item = waiting.popleft()
+            data = await self._fetch(item)
+            if data is not None:
+                at_hand.append((item, data))
+                held += len(data)
+        return at_hand
+
+    async def _decode(self, at_hand: Sequence[tuple[Item, bytes]]) -> None:
         pictures = await self._pictures.pictures([data for _, data in at_hand])
         for (item, _), picture in zip(at_hand, pictures, strict=True):
             if isinstance(picture, Rejected):

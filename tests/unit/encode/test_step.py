@@ -40,6 +40,8 @@ IMAGES = Manifest(model="image_encoder", version="3", findings=["pneumonia"])
 class FakePictures:
     """Reads b'picture:<n>' as a constant image; anything else is unreadable."""
 
+    workers = 1
+
     async def pictures(self, objects):
         return [
             Picture(np.full((1, 4, 4), int(data[8:]) / 100, np.float32), b"png:" + data)
@@ -238,6 +240,43 @@ def test_while_the_object_store_is_away_images_wait():
     world.objects.get = away
     assert only_embedding(world.run(message(kept))[0]).vector == [0.25, 0.25]
     assert world.time.slept == [2.0, 2.0, 2.0]
+
+
+class Held(bytes):
+    """An object's bytes, counted from when they are fetched until the last reference to them is gone."""
+
+    now = peak = 0
+
+    def __init__(self, data):
+        Held.now += len(data)
+        Held.peak = max(Held.peak, Held.now)
+
+    def __del__(self):
+        Held.now -= len(self)
+
+
+@pytest.mark.parametrize(
+    ("workers", "held_bytes", "peak"),
+    [(1, 10**9, 1000), (4, 10**9, 4000), (4, 2000, 2000), (4, 1001, 2000), (8, 1, 1000)],
+)
+def test_a_batch_of_pictures_is_never_in_memory_at_once(workers, held_bytes, peak):
+    world = World()
+    pictures = [b"picture:%02d" % n + b" " * 990 for n in range(32)]
+    kept = [world.keep(data) for data in pictures]
+    kept[5:5] = [picture("sha256/ab/" + "ab" * 32)]  # a missing one takes no place
+    messages = [message(msgspec.structs.replace(fact, id=f"i{n}"), offset=n) for n, fact in enumerate(kept)]
+    expected = [world.run(one)[0] for one in messages]
+    get = world.objects.get
+
+    async def counted(reference):
+        return Held(await get(reference))
+
+    world.objects.get = counted
+    world.step._pictures.workers, world.step._held_bytes = workers, held_bytes
+    Held.now = Held.peak = 0
+    assert world.run(*messages) == expected
+    assert (Held.peak, Held.now) == (peak, 0)
+    assert sum(output.topic == RECORD_UPDATES for outputs in expected for output in outputs) == 32
 
 
 def test_without_an_encoder_its_items_are_left_alone():
