@@ -33,6 +33,28 @@ def test_only_the_picture_that_kills_its_worker_is_refused():
     assert thumbnails == [refused, b"a", refused]
 
 
+def hungry(data: bytes) -> pixels.Picture | Rejected:
+    """Wants as many MiB as `data` says, after decoding."""
+    pixels.decode = lambda _: np.zeros((1, 1), np.float32)
+    pixels.prepare_image = lambda _: np.ones(int(data) << 20, np.uint8)
+    pixels.thumbnail = lambda _: b"png"
+    found = pixels.read_picture(data)
+    return found if isinstance(found, Rejected) else pixels.Picture(found.image[:1], b"png")
+
+
+def test_a_picture_that_wants_more_memory_than_a_worker_has_is_refused_and_the_next_is_read():
+    pool = DecodePool(1, hungry)
+    over = str((pixels.WORKER_BYTES >> 20) + 1).encode()
+    try:
+        refused, read_after = asyncio.run(pool.pictures([over, b"1"]))
+    finally:
+        pool.close()
+    assert refused == Rejected(
+        RejectReason.UNREADABLE_PIXELS, "(7FE0,0010)", "decoding needs more memory than a worker has"
+    )
+    assert isinstance(read_after, pixels.Picture)
+
+
 def test_a_real_radiograph_is_read_in_a_worker_as_it_is_here():
     from pydicom.data import get_testdata_file
 
