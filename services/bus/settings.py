@@ -99,7 +99,12 @@ class Settings:
     site: str = setting("default", "The site's name")
     time_zone: str = setting("UTC", "Of HL7 times without an offset: an IANA name or +hh:mm")
     default_charset: str = setting("utf-8", "Of HL7 messages without MSH-18")
-    default_authority: str = setting("", "Assigning authority of identifiers that name none")
+    default_authority: str = setting(
+        "", "Assigning authority of identifiers that name none; in HL7 the sending facility when empty"
+    )
+    authority_aliases: dict[str, str] = setting(
+        {}, "Assigning authorities that are the same: sent=canonical separated by commas, OIDs without urn:oid:"
+    )
     identifier_types: tuple[str, ...] = setting((), "HL7 table 0203 types that key a record, best first")
     refuse_test_messages: bool = setting(False, "Set aside messages whose MSH-11 is not P")
     check_structure: bool = setting(False, "Hold HL7 v2 messages to their version's structure (hl7apy; slow)")
@@ -126,6 +131,11 @@ class Settings:
     mllp_max_connections: int = setting(256, "MLLP connections open at once; more are turned away")
     mllp_frame_timeout: float = setting(30.0, "For a message to arrive whole", "s")
     mllp_idle_timeout: float = setting(3600.0, "After which a silent MLLP connection is closed", "s")
+    control_id_reuse: str = setting(
+        "reject",
+        "What an MSH-10 that comes again within 24 h with other bytes gets: AR and a dead letter, or AA and a count",
+        choices=("reject", "accept"),
+    )
     edge_tls_cert: str = setting("", "PEM file of the certificate that MLLP, HTTP and DICOM show; no TLS when empty")
     edge_tls_key: str = setting("", "PEM file of its key; in the certificate's file when empty")
     edge_tls_client_ca: str = setting(
@@ -239,6 +249,7 @@ def site_from_settings(settings: Settings) -> Site:
         time_zone=settings.time_zone,
         default_charset=settings.default_charset,
         default_authority=settings.default_authority,
+        authority_aliases=settings.authority_aliases,
         refuse_test_messages=settings.refuse_test_messages,
         check_structure=settings.check_structure,
         check_fhir=settings.check_fhir,

@@ -16,7 +16,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     time_zone: str = "UTC"  # for HL7 times without an offset; IANA name or +hh:mm
     default_charset: str = "utf-8"  # when MSH-18 is empty
     preferred_identifier_types: tuple[str, ...] = PREFERRED_TYPES
-    default_authority: str = ""  # when CX.4 is empty and the sending facility is too
+    default_authority: str = ""  # of identifiers that name none; where this is empty, HL7's is the sending facility
+    authority_aliases: dict[str, str] = {}  # assigning authority as sent -> the one it stands for
     refuse_test_messages: bool = False  # MSH-11 other than P
     check_structure: bool = False  # hold HL7 v2 messages to their version's structure (hl7apy, about 20 ms each)
     check_fhir: bool = False  # hold FHIR resources to the R4 models (fhir.resources, about 0.3 ms each)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from services.domain.events import ClinicalEvent, Identifier, Imaging, Patient, Rank, Version, digest
-from services.domain.identity import patient_key
+from services.domain.identity import key_of
 from services.domain.reasons import Filtered, FilterReason, Rejected, RejectReason
 from services.domain.site import Site
 from services.formats.dicom.model import DicomObject, Header, decode_object, integer, item, text
@@ -92,7 +92,7 @@ def _set_aside(reading: Reading, reason: FilterReason, where: str) -> Reading:
 def _event(
     found: DicomObject, site: Site, patient: Identifier, when: datetime, message_id: str
 ) -> tuple[ClinicalEvent, tuple[Filtered, ...]]:
-    key = patient_key(patient.authority, patient.value, site.secret)
+    key = key_of(patient, site)
     demographics, filtered = _demographics(found.header, key, patient, when, found.sha256)
     event = ClinicalEvent(
         event_id=message_id,

@@ -11,7 +11,7 @@ forwarding mark, so that results that say only `Patient/123` reach the record of
 """
 
 from services.domain.events import Identifier
-from services.domain.identity import patient_key, primary_identifier
+from services.domain.identity import key_of, patient_key, primary_identifier
 from services.domain.reasons import FilterReason, Rejected, RejectReason
 from services.domain.site import Site
 from services.formats.fhir import datatypes
@@ -32,8 +32,7 @@ class Subjects:
 
     def of_identifier(self, found: Identifier) -> str:
         """The key of an identifier."""
-        authority = found.authority.removeprefix("urn:oid:")
-        return patient_key(authority, found.value, self.site.secret)
+        return key_of(found, self.site)
 
     def of_logical_id(self, base: str, logical_id: str) -> str:
         """The key of `Patient/id` on a server; a relative reference is to the site's own server."""

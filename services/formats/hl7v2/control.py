@@ -77,13 +77,13 @@ def routing(raw: bytes, site: Site) -> Routing | Rejected:
 class _Place:
     """The part of a mapping context that identifiers need."""
 
-    __slots__ = ("facility", "message", "site", "tables")
+    __slots__ = ("authority", "message", "site", "tables")
 
     def __init__(self, message: er7.Message, head: Header, site: Site) -> None:
         self.message = message
         self.site = site
         self.tables = tables(site)
-        self.facility = head.sending_facility or site.default_authority
+        self.authority = site.default_authority or head.sending_facility
 
 
 def _key(message: er7.Message, head: Header, site: Site) -> str | None:

@@ -55,3 +55,20 @@ def test_the_table_lists_every_setting_with_its_meaning() -> None:
     text = table()
     assert all(f"| `{variable(one)}` |" in text and one.metadata["meaning"] in text for one in fields(Settings))
     assert module.METRICS_PORTS["edge"] == 9101
+
+
+def test_which_authorities_are_one_and_what_a_reused_control_id_gets_are_the_sites_to_say(tmp_path: Path) -> None:
+    told = {
+        "WARDSTREAM_HOME": str(tmp_path),
+        "WARDSTREAM_AUTHORITY_ALIASES": "1.2.3=HOSP, https://hosp.example/mrn = HOSP",
+        "WARDSTREAM_CONTROL_ID_REUSE": "accept",
+    }
+    settings = load(told)
+    site = site_from_settings(settings)
+    assert site.authority_aliases == {"1.2.3": "HOSP", "https://hosp.example/mrn": "HOSP"}
+    assert settings.control_id_reuse == "accept"
+    assert load({}).control_id_reuse == "reject", (
+        "a reused control id with other bytes is refused unless told otherwise"
+    )
+    with pytest.raises(BadSetting, match="WARDSTREAM_CONTROL_ID_REUSE"):
+        load({"WARDSTREAM_CONTROL_ID_REUSE": "maybe"})

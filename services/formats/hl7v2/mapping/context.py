@@ -39,7 +39,7 @@ class SiteTables:
         """The pseudonymous key of an identifier."""
         key = self.keys.get((authority, value))
         if key is None:
-            key = identity.patient_key(authority, value, self.site.secret)
+            key = identity.key_of(Identifier(authority, value), self.site)
             room(self.keys)[authority, value] = key
         return key
 
@@ -78,7 +78,7 @@ class Context:
 
     __slots__ = (
         "_names",
-        "facility",
+        "authority",
         "filtered",
         "head",
         "issued",
@@ -103,7 +103,7 @@ class Context:
         self.latest_ms = latest_ms
         source = f"{head.sending_application}|{head.sending_facility}\x1f"
         self._names = blake2b(source.encode(), digest_size=8)
-        self.facility = head.sending_facility or self.site.default_authority
+        self.authority = self.site.default_authority or head.sending_facility
         self.filtered: dict[tuple[FilterReason, str], None] = {}
 
     def drop(self, reason: FilterReason, where: str) -> None:

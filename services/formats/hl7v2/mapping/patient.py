@@ -35,19 +35,19 @@ class Scope(Protocol):
     message: Message
     site: Site
     tables: SiteTables
-    facility: str
+    authority: str  # of identifiers that name none
 
 
 def identifier(ctx: Scope, raw: str) -> Identifier | None:
-    """A CX: value, assigning authority (CX.4, else the sending facility, else the site's default), type."""
-    key = (raw, ctx.facility, ctx.message.spelling)
+    """A CX: value, assigning authority (CX.4, else the site's default, else the sending facility), type."""
+    key = (raw, ctx.authority, ctx.message.spelling)
     known = ctx.tables.identifiers.get(key)
     if known is None:
         message = ctx.message
         value = message.part(raw, 1)
         if not value:
             return None
-        authority = message.part(raw, 4, 1) or message.part(raw, 4, 2) or ctx.facility
+        authority = message.part(raw, 4, 1) or message.part(raw, 4, 2) or ctx.authority
         known = room(ctx.tables.identifiers)[key] = Identifier(authority, value, message.part(raw, 5))
     return known
 
