@@ -54,6 +54,9 @@ RECEIVED = counter("messages_received", "Messages that reached the edge", "forma
 ACKNOWLEDGED = counter(
     "messages_acknowledged", "Answers sent by the edge (AA, AE, AR, 2xx, 0x0000, …)", "format", "answer"
 )
+CONTROL_IDS_REUSED = counter(
+    "control_ids_reused", "HL7 messages kept although an earlier one had their MSH-10 and other bytes"
+)
 ACK_SECONDS = histogram("acknowledge_seconds", "From a message's last byte to its acknowledgement", "format")
 CONNECTIONS = gauge("connections", "Open connections at the edge", "format")
 

@@ -7,7 +7,10 @@ as it is. A message that cannot be routed, and a frame that is none, is publishe
 bytes before it is refused, so that nothing that reached us is lost.
 
 A repeat (same sender, MSH-10 and bytes) gets the bytes of the earlier answer and is not published again, also while
-the first is still on its way to the broker. The same MSH-10 with other bytes is refused.
+the first is still on its way to the broker. The same MSH-10 with other bytes is refused, or, where the site says so
+(its senders number anew every day), taken as the other message that it is.
+
+A message over which a defect of ours raises becomes a dead letter with its bytes and is answered with AR.
 """
 
 import asyncio
@@ -16,6 +19,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -26,6 +30,7 @@ from services.bus.messages import Message, dead_letter
 from services.bus.topics import HL7_RAW
 from services.domain.reasons import Rejected, RejectReason
 from services.domain.site import Site
+from services.edge.defects import defect, described
 from services.edge.framing import BadFrame, framed
 from services.edge.ledger import Ledger, digest_of, name_of
 from services.edge.publisher import Publisher, PublishFailed, TooLarge
@@ -64,9 +69,12 @@ class Acceptance:
         site: Site,
         *,
         patience: float = PATIENCE_S,
+        accept_reused: bool = False,
         clock: Clock = time.time,
     ) -> None:
+        """`accept_reused`: a message with an earlier one's MSH-10 and other bytes is kept, not refused."""
         self._publisher, self._ledger, self._site = publisher, ledger, site
+        self._accept_reused = accept_reused
         self._patience, self._clock = patience, clock
         self._under_way: dict[bytes, _UnderWay] = {}
         self._numbers = itertools.count(1)
@@ -76,15 +84,14 @@ class Acceptance:
         """Keep one message; its answer.
 
         Messages are published in the order in which these calls are made: nothing is awaited before the publisher
-        has been asked. Never raises for bad input or an absent broker.
+        has been asked. Never raises, whatever the input and wherever the broker.
         """
         began = time.perf_counter()
         metrics.RECEIVED.labels(FORMAT).inc()
-        routed = routing(content, self._site)
-        if isinstance(routed, Rejected):
-            answer = await self._refuse(content, _header(content, self._site), routed, ack.fault(routed))
-        else:
-            answer = await self._take(content, routed)
+        try:
+            answer = await self._answer(content)
+        except Exception as error:  # noqa: BLE001 -- a defect of ours: no message stays without an answer
+            answer = await self._failed(content, error)
         metrics.ACK_SECONDS.labels(FORMAT).observe(time.perf_counter() - began)
         return answer
 
@@ -92,7 +99,10 @@ class Acceptance:
         """Keep what is no frame as a dead letter; the refusal."""
         metrics.RECEIVED.labels(FORMAT).inc()
         rejected = Rejected(bad.reason, "MLLP", bad.hint)
-        return await self._refuse(bad.content, _header(bad.content, self._site), rejected, ack.fault(rejected))
+        try:
+            return await self._refuse(bad.content, _header(bad.content, self._site), rejected, ack.fault(rejected))
+        except Exception as error:  # noqa: BLE001
+            return await self._failed(bad.content, error)
 
     async def settle(self, timeout: float) -> None:
         """Wait until nothing is under way, `timeout` seconds at most."""
@@ -101,23 +111,55 @@ class Acceptance:
         for task in tasks:
             task.cancel()
 
+    async def _answer(self, content: bytes) -> bytes:
+        routed = routing(content, self._site)
+        if isinstance(routed, Rejected):
+            return await self._refuse(content, _header(content, self._site), routed, ack.fault(routed))
+        return await self._take(content, routed)
+
+    async def _failed(self, content: bytes, error: Exception) -> bytes:
+        """AR once the bytes are kept as a dead letter; AE where the defect keeps us from that, too."""
+        log.error("a message ended in a defect: %s", described(error))
+        head: Header | None = None
+        with suppress(Exception):
+            head = _header(content, self._site)
+        rejected = defect(error)
+        try:
+            return await self._refuse(content, head, rejected, ack.fault(rejected))
+        except Exception as again:  # noqa: BLE001
+            log.error("its dead letter ended in a defect: %s", described(again))
+            return self._answers(None, Outcome.ERROR, ack.UNAVAILABLE)
+
     async def _take(self, content: bytes, routed: Routing) -> bytes:
         head, digest = routed.header, digest_of(content)
         name = name_of((head.sending_application, head.sending_facility), head.control_id)
+        reused = self._earlier(name) not in (None, digest)
+        if reused and not self._accept_reused:
+            return await self._reused(content, head)
+        if reused:
+            name = digest_of(name + digest)  # so that a repeat of either message is known
         if known := self._ledger.get(name):
-            return self._again(known.answer) if known.digest == digest else await self._reused(content, head)
+            return self._again(known.answer)
         one = self._under_way.get(name)
         if one is None:
-            one = _UnderWay(digest, asyncio.ensure_future(self._keep(name, digest, content, routed)))
+            one = _UnderWay(digest, asyncio.ensure_future(self._keep(name, digest, content, routed, reused)))
             self._under_way[name] = one
-            one.answer.add_done_callback(lambda _: self._under_way.pop(name))
-        elif one.digest != digest:
-            return await self._reused(content, head)
+            one.answer.add_done_callback(lambda done: self._settled(name, done))
         await asyncio.wait({one.answer}, timeout=self._patience)
         kept = one.answer.result() if one.answer.done() and not one.answer.cancelled() else None
         return self._answers(head, Outcome.ERROR, ack.UNAVAILABLE) if kept is None else kept
 
-    async def _keep(self, name: bytes, digest: bytes, content: bytes, routed: Routing) -> bytes | None:
+    def _earlier(self, name: bytes) -> bytes | None:
+        """The digest of the message that has this name, kept or under way; None when there is none."""
+        known = self._ledger.get(name) or self._under_way.get(name)
+        return known.digest if known else None
+
+    def _settled(self, name: bytes, done: "asyncio.Task[bytes | None]") -> None:
+        self._under_way.pop(name)
+        if not done.cancelled():
+            done.exception()  # seen: asyncio would log its text when nobody waits any more
+
+    async def _keep(self, name: bytes, digest: bytes, content: bytes, routed: Routing, reused: bool) -> bytes | None:
         """Publish, then answer and remember; None when the broker does not take it."""
         try:
             await self._publisher.publish(HL7_RAW, routed.patient, content, {})
@@ -129,6 +171,8 @@ class Acceptance:
                 return None
         answer = self._answers(routed.header, Outcome.ACCEPTED, None)
         self._ledger.put(name, digest, answer)
+        if reused:
+            metrics.CONTROL_IDS_REUSED.inc()
         return answer
 
     async def _reused(self, content: bytes, head: Header) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any
 from services.bus import metrics
 from services.bus.topics import HL7_RAW
 from services.edge.acceptance import Acceptance
+from services.edge.defects import described
 from services.edge.flow import ByteBudget
 from services.edge.framing import BadFrame, Deframer, Frame
 
@@ -86,6 +87,8 @@ class MllpListener:
         try:
             connection = _Connection(reader, writer, self._acceptance, self._limits, self._budget, self._stopping)
             await connection.run()
+        except Exception as error:  # noqa: BLE001 -- asyncio would log its text
+            log.error("a connection ended by a defect: %s", described(error))
         finally:
             self._connections.discard(task)
             metrics.CONNECTIONS.labels(FORMAT).dec()
@@ -124,8 +127,9 @@ class _Connection:
             await asyncio.wait({answering, ending}, return_when=asyncio.FIRST_COMPLETED)
             if ending.done():
                 await asyncio.wait({answering})
-            if not answering.cancelled() and (error := answering.exception()) is not None:
-                log.error("a connection ended by a defect: %s", type(error).__name__, exc_info=error)
+            for loop in (reading, answering):  # asked for, or asyncio would log the exception with its text
+                if loop.done() and not loop.cancelled() and (error := loop.exception()) is not None:
+                    log.error("a connection ended by a defect: %s", described(error))
         finally:
             for task in tasks:
                 task.cancel()

@@ -64,7 +64,7 @@ async def run_edge(settings: Settings, stopping: asyncio.Event) -> None:
         open_.push_async_callback(ledger.close)
         keeping = asyncio.create_task(ledger.run())
         open_.callback(keeping.cancel)
-        acceptance = Acceptance(publisher, ledger, site)
+        acceptance = Acceptance(publisher, ledger, site, accept_reused=settings.control_id_reuse == "accept")
         open_.push_async_callback(acceptance.settle, SETTLE_S)
         limits = Limits(
             max_bytes=settings.mllp_max_bytes,

@@ -82,9 +82,11 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def running(ledger: Path | None = None, patience: float = 5.0, tls=None, **limits) -> AsyncIterator[Bench]:  # type: ignore[no-untyped-def]
+async def running(
+    ledger: Path | None = None, patience: float = 5.0, tls=None, reuse=False, **limits
+) -> AsyncIterator[Bench]:  # type: ignore[no-untyped-def]
     publisher, book = MemoryPublisher(), Ledger(ledger)
-    acceptance = Acceptance(publisher, book, SITE, patience=patience)
+    acceptance = Acceptance(publisher, book, SITE, patience=patience, accept_reused=reuse)
     listener = MllpListener(acceptance, "127.0.0.1", 0, tls=tls, limits=Limits(**limits))
     await listener.start()
     bench = Bench(listener, publisher, acceptance, book)

@@ -1,6 +1,7 @@
 """An acknowledgement means kept; what is not kept is said not to be; nothing that reached the listener vanishes."""
 
 import asyncio
+import gc
 import json
 import shutil
 import ssl
@@ -12,9 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.bus import metrics
 from services.bus.messages import DeadLetter
 from services.bus.topics import DEAD_LETTERS, HL7_RAW
 from services.domain.identity import patient_key
+from services.edge import acceptance
 from services.edge.framing import Deframer, framed
 from services.edge.mllp import server_tls
 from services.formats.hl7v2.control import routing
@@ -104,6 +107,73 @@ async def test_the_same_control_id_with_other_bytes_is_refused_and_kept(bench):
     assert [m.value for m in bench.publisher.on(HL7_RAW)] == [oru(value="7")]
     (letter,) = letters(bench)
     assert (letter.reason, letter.value) == ("control_id_reused", oru(value="8"))
+
+
+async def test_where_the_site_says_so_a_control_id_that_comes_again_is_taken_and_counted():
+    counted = metrics.CONTROL_IDS_REUSED._value.get
+    before = counted()
+    async with running(reuse=True) as bench:
+        bench.publisher.gate.clear()
+        sender = await bench.sender()
+        for value in "7", "8":
+            await sender.write(framed(oru(value=value)))
+        await until(lambda: bench.publisher.attempts == 2)
+        bench.publisher.gate.set()
+        answers = []
+        for _ in range(2):
+            assert (await sender.answer())["MSA"][1:3] == ["AA", "1"]
+            answers.append(sender.last)
+        for value, answer in zip("87", reversed(answers), strict=True):
+            assert await sender.ask(oru(value=value)) == "AA"
+            assert sender.last == answer, "each of them is known again"
+        assert [m.value for m in bench.publisher.on(HL7_RAW)] == [oru(value="7"), oru(value="8")]
+        assert letters(bench) == []
+    assert counted() - before == 1
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "raw", "control"),
+    [
+        (acceptance, "routing", oru(), "1"),
+        (acceptance, "read_header", b"MSH|^~\\&|not to be routed", ""),
+        (acceptance.ack, "codes", oru(), "1"),
+    ],
+)
+async def test_a_defect_answers_ar_keeps_the_bytes_and_says_nothing_of_the_patient(
+    bench, monkeypatch, caplog, where, name, raw, control
+):
+    monkeypatch.setattr(where, name, _failing_once(getattr(where, name)))
+    sender = await bench.sender()
+    await sender.write(framed(raw))
+    answer = await sender.answer()
+    assert answer["MSA"][1:3] == ["AR", control]
+    (letter,) = letters(bench)
+    assert (letter.reason, letter.value) == ("step_failed", raw)
+    assert await sender.ask(oru("2")) == "AA", "the connection goes on"
+    gc.collect()
+    assert "KeyError at test_mllp.py:" in caplog.text
+    assert "FEATHERSTONEHAUGH" not in caplog.text + str(answer)
+
+
+def _failing_once(function):
+    def broken(*_arguments):
+        raise KeyError("FEATHERSTONEHAUGH^JANE")
+
+    calls = iter([broken])
+    return lambda *arguments: next(calls, function)(*arguments)
+
+
+async def test_a_defect_where_not_even_a_dead_letter_can_be_kept_answers_ae(bench, monkeypatch, caplog):
+    async def broken(*_args):
+        raise RuntimeError("FEATHERSTONEHAUGH^JANE")
+
+    monkeypatch.setattr(bench.publisher, "publish", broken)
+    sender = await bench.sender()
+    assert await sender.ask(oru()) == "AE"
+    monkeypatch.undo()
+    assert await sender.ask(oru()) == "AA"
+    gc.collect()
+    assert "FEATHERSTONEHAUGH" not in caplog.text
 
 
 @pytest.mark.parametrize(
