@@ -19,6 +19,8 @@ class RejectReason(StrEnum):
     NOT_HL7 = "not_hl7"  # does not begin with MSH and its delimiters
     NOT_JSON = "not_json"
     NOT_FHIR = "not_fhir"  # JSON, but no resourceType that we can read
+    WRONG_TYPE = "wrong_type"  # FHIR: another resource than the URL names
+    WRONG_ID = "wrong_id"  # FHIR: another id than the URL names
     NOT_DICOM = "not_dicom"
     MALFORMED = "malformed"  # a structure that its standard forbids and that we cannot read around
     MISSING_CONTROL_ID = "missing_control_id"  # MSH-10
@@ -29,6 +31,7 @@ class RejectReason(StrEnum):
     UNRESOLVED_REFERENCE = "unresolved_reference"  # a FHIR reference that leads nowhere in its bundle
     BAD_TIMESTAMP = "bad_timestamp"
     FUTURE_TIMESTAMP = "future_timestamp"  # more than a day after it was received
+    NOT_AS_ANNOUNCED = "not_as_announced"  # DICOM: another instance, class or study than the request named
     OBJECT_MISSING = "object_missing"  # the DICOM object is not in the object store
     OBJECT_CORRUPT = "object_corrupt"  # its SHA-256 differs from the event's
     UNREADABLE_PIXELS = "unreadable_pixels"

@@ -11,8 +11,9 @@ import concurrent.futures
 import logging
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from time import perf_counter
+from typing import Any
 from weakref import WeakKeyDictionary, finalize
 
 from pydicom.uid import ExplicitVRLittleEndian
@@ -26,7 +27,8 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from services.bus.metrics import ACK_SECONDS, ACKNOWLEDGED, CONNECTIONS, RECEIVED
 from services.bus.objects import ObjectError
-from services.domain.reasons import Rejected
+from services.domain.reasons import Rejected, RejectReason
+from services.edge.defects import defect, described
 from services.edge.dicom_intake import KEEP_TIMEOUT_S, LARGE_AT_ONCE, MAX_OBJECT_BYTES, DicomIntake
 from services.edge.dicom_wire import BoundedReader, Server, bound, silence
 from services.edge.publisher import PublishFailed, TooLarge
@@ -42,6 +44,9 @@ DATA_SET_MISMATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 """PS3.4 table B.2-1 and PS3.7 annex C."""
 
+NOT_AS_ANNOUNCED = Rejected(
+    RejectReason.NOT_AS_ANNOUNCED, "(0008,0018)", "the request named another instance or class than the data set"
+)
 TRANSFER_SYNTAXES = sorted(ALL_TRANSFER_SYNTAXES, key=lambda uid: uid != ExplicitVRLittleEndian)
 """Of several that a sender proposes for one context the first of these is taken: explicit VR keeps private elements'
 types; then all uncompressed before all compressed, so that nobody is asked for a lossy one who has better."""
@@ -159,7 +164,7 @@ class DicomScp:
         try:
             status = self._kept(event)
         except Exception as error:  # noqa: BLE001 -- a raise here would have pynetdicom log what it was about
-            log.error("a C-STORE failed: %s", type(error).__name__)
+            log.error("a C-STORE failed: %s", described(error))
             status = PROCESSING_FAILURE
         finally:
             reader = self._readers.get(event.assoc)
@@ -174,23 +179,37 @@ class DicomScp:
 
     def _kept(self, event: Event) -> int:
         data = event.encoded_dataset()
-        found = read_header(data)
-        if isinstance(found, Rejected):
-            log.warning("DICOM: an object was refused: %s %s", found.reason, found.where)
-            return CANNOT_UNDERSTAND
-        if not _as_announced(event, found):
-            return DATA_SET_MISMATCH
+        try:
+            found = read_header(data)
+            if isinstance(found, Rejected):
+                return self._refused(None, data, found, CANNOT_UNDERSTAND)
+            if not _as_announced(event, found):
+                return self._refused(found, data, NOT_AS_ANNOUNCED, DATA_SET_MISMATCH)
+            try:
+                return self._done(self._intake.keep(found, data), SUCCESS)
+            except TooLarge:
+                hint = "the header is longer than its topic takes"
+                return self._refused(None, data, Rejected(RejectReason.TOO_LARGE, hint=hint), CANNOT_UNDERSTAND)
+        except Exception as error:  # noqa: BLE001 -- a defect of ours: the object is not lost by it
+            log.error("a C-STORE ended in a defect: %s", described(error))
+            return self._refused(None, data, defect(error), PROCESSING_FAILURE)
+
+    def _refused(self, found: DicomObject | None, data: bytes, rejected: Rejected, status: int) -> int:
+        return self._done(self._intake.refuse(found, data, rejected), status)
+
+    def _done(self, work: Coroutine[Any, Any, object], status: int) -> int:
+        """`status` once the work is done; OUT_OF_RESOURCES when storage or broker is away. Raises TooLarge."""
         assert self._loop is not None
-        keeping = asyncio.run_coroutine_threadsafe(self._intake.keep(found, data), self._loop)
+        keeping = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             keeping.result(self._keep_timeout)
         except TooLarge:
-            return CANNOT_UNDERSTAND
+            raise
         except (ObjectError, PublishFailed, TimeoutError, concurrent.futures.CancelledError) as error:
             keeping.cancel()
             log.warning("DICOM: an object could not be kept: %s", type(error).__name__)
             return OUT_OF_RESOURCES
-        return SUCCESS
+        return status
 
 
 def _entity(ae_title: str, callers: Sequence[str], max_associations: int) -> ApplicationEntity:

@@ -6,9 +6,11 @@
     POST /fhir/$import               ndjson, whatever its content type (Bulk Data: a resource a line)
     GET  /fhir/metadata              what is offered (CapabilityStatement)
 
-A 2xx is sent after the broker's acknowledgement (acks=all), never before. A message that is not taken is published
-to `dead.letters` with its bytes before the 4xx, so that nothing that reached us is lost. While the broker is away:
-503 with Retry-After. A repeat is harmless: the same bytes give the same events.
+A 2xx is sent after the broker's acknowledgement (acks=all), never before. A message that reached us whole and is not
+taken is published to `dead.letters` with its bytes before the 4xx, also one over which a defect of ours raises (500).
+What was never read whole has no dead letter: a body or ndjson line above the cap (413), one that stopped coming (408),
+one that cannot be unpacked (400) or is of another media type (415). While the broker is away: 503 with
+Retry-After. A repeat is harmless: the same bytes give the same events.
 """
 
 import asyncio
@@ -27,6 +29,7 @@ from services.bus.messages import Message, dead_letter
 from services.bus.topics import FHIR_RAW
 from services.domain.reasons import Rejected, RejectReason
 from services.domain.site import Site
+from services.edge.defects import defect, described
 from services.edge.fhir_body import JSON_TYPE, Limits, Refused, chunks, content_type, read_json, too_large
 from services.edge.publisher import Publisher, PublishFailed, TooLarge
 from services.formats.fhir import bulk, outcome
@@ -86,6 +89,11 @@ class FhirEndpoint:
                 response: web.Response = await handler(request)
             except Refused as refused:
                 response = self._outcome(refused.status, [refused.issue])
+            except web.HTTPException:
+                raise
+            except Exception as error:  # noqa: BLE001 -- aiohttp would log its text
+                log.error("a FHIR request ended in a defect: %s", described(error))
+                response = self._outcome(500, [outcome.rejected(defect(error))])
             metrics.ACK_SECONDS.labels(FORMAT).observe(time.perf_counter() - begun)
             metrics.ACKNOWLEDGED.labels(FORMAT, str(response.status)).inc()
             return response
@@ -132,35 +140,49 @@ class FhirEndpoint:
         """Publish one message. Raises Refused with the reason when it cannot be taken, or not now."""
         metrics.RECEIVED.labels(FORMAT).inc()
         now = int(self._clock() * 1000)
+        try:
+            return await self._publish(raw, kind, logical_id, now)
+        except Refused:
+            raise
+        except Exception as error:  # noqa: BLE001 -- a defect of ours: no message is lost by it
+            log.error("a FHIR message ended in a defect: %s", described(error))
+            raise await self._refused(raw, defect(error), now) from None
+
+    async def _publish(self, raw: bytes, kind: str, logical_id: str | None, now: int) -> Kept:
         work = asyncio.to_thread if len(raw) > _LARGE else _at_once
         found = await work(examine, raw, self._site, now)
         if isinstance(found, Rejected):
-            await self._refuse(raw, found, now)
-            raise Refused(_STATUS.get(found.reason, 422), outcome.rejected(found))
+            raise await self._refused(raw, found, now)
         key, reading, own_id = found
         if kind and reading.type != kind:
             hint = f"the body must be a {kind}, as the URL says"
-            raise Refused(400, Issue("error", "invalid", "wrong_type", "resourceType", hint))
+            rejected = Rejected(RejectReason.WRONG_TYPE, "resourceType", hint)
+            raise await self._refused(raw, rejected, now)
         if logical_id is not None and own_id != logical_id:
-            raise Refused(400, Issue("error", "invalid", "wrong_id", "id", "the body's id must be the URL's"))
+            rejected = Rejected(RejectReason.WRONG_ID, "id", "the body's id must be the URL's")
+            raise await self._refused(raw, rejected, now)
         try:
             await self._publisher.publish(FHIR_RAW, key, raw, {})
         except TooLarge:
-            raise too_large(self._limits) from None
+            refused = too_large(self._limits)
+            raise await self._refused(raw, Rejected(RejectReason.TOO_LARGE, hint=refused.issue.hint), now) from None
         except PublishFailed:
             raise Refused(503, Issue("error", "transient", "unavailable", "", _AWAY)) from None
         return Kept(reading)
 
-    async def _refuse(self, raw: bytes, rejected: Rejected, now: int) -> None:
-        """Keep a message that is not taken as a dead letter. Raises Refused (503) when that is not possible now."""
+    async def _refused(self, raw: bytes, rejected: Rejected, now: int) -> Refused:
+        """The answer to a message that is not taken, once its dead letter is kept. Raises Refused (503) till it is."""
         message = Message(FHIR_RAW.name, NOT_ON_A_TOPIC, NOT_ON_A_TOPIC, None, raw, {}, now)
         letter = dead_letter(message, rejected, STEP)
         try:
             await self._publisher.publish(letter.topic, letter.key, letter.value, letter.headers)
-        except PublishFailed:
+        except Exception as error:  # noqa: BLE001 -- whatever it was, the message is not kept
+            if not isinstance(error, PublishFailed):
+                log.error("a dead letter ended in a defect: %s", described(error))
             raise Refused(503, Issue("error", "transient", "unavailable", "", _AWAY)) from None
         metrics.DEAD_LETTERS.labels(STEP, rejected.reason.value).inc()
         log.info("a FHIR message was refused: %s at %s", rejected.reason.value, rejected.where or "-")
+        return Refused(_STATUS.get(rejected.reason, 422), outcome.rejected(rejected))
 
     def _bundle_answer(self, bundle: dict[str, Any], kept: Kept) -> dict[str, Any]:
         """transaction-response or batch-response with a status for each entry; of other Bundles an OperationOutcome."""
@@ -240,6 +262,9 @@ _STATUS: dict[RejectReason, int] = {
     RejectReason.NOT_FHIR: 400,
     RejectReason.MALFORMED: 400,
     RejectReason.TOO_LARGE: 413,
+    RejectReason.WRONG_TYPE: 400,
+    RejectReason.WRONG_ID: 400,
+    RejectReason.STEP_FAILED: 500,
 }
 """HTTP status of a rejected message; of those not here 422 (R4 section 3.1.0.8)."""
 

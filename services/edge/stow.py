@@ -7,6 +7,7 @@ JSON (PS3.18 I.2): 200 all kept, 202 some, 409 none; 503 when none was kept beca
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -19,7 +20,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from services.bus.metrics import ACK_SECONDS, ACKNOWLEDGED, RECEIVED
 from services.bus.objects import ObjectError
-from services.domain.reasons import Rejected
+from services.domain.reasons import Rejected, RejectReason
+from services.edge.defects import defect, described
 from services.edge.dicom_intake import KEEP_TIMEOUT_S, LARGE_AT_ONCE, MAX_OBJECT_BYTES, SMALL_BYTES, DicomIntake
 from services.edge.publisher import PublishFailed, TooLarge
 from services.formats.dicom import read_header
@@ -27,11 +29,13 @@ from services.formats.dicom.model import DicomObject, text
 
 log = logging.getLogger(__name__)
 
+PROCESSING_FAILURE = 0x0110
 OUT_OF_RESOURCES = 0xA700
 DATA_SET_MISMATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 """Failure Reason (0008,1197), PS3.18 table I.2-2."""
 
+OTHER_STUDY = Rejected(RejectReason.NOT_AS_ANNOUNCED, "(0020,000D)", "the URL names another study")
 INSTANCE_TYPE = "application/dicom"
 JSON_TYPE = "application/dicom+json"
 MAX_REQUEST_BYTES = 4 << 30
@@ -102,6 +106,9 @@ class Stow:
                 stored = await self._store(request)
             except BadBody as error:
                 return web.json_response({"error": error.hint}, status=error.status, headers={"Connection": "close"})
+            except Exception as error:  # noqa: BLE001 -- aiohttp would log its text
+                log.error("a STOW-RS request ended in a defect: %s", described(error))
+                return web.json_response({"error": "a defect; nothing is promised"}, status=500)
         ACK_SECONDS.labels("dicom").observe(perf_counter() - begun)
         return _response(stored)
 
@@ -156,15 +163,13 @@ class Stow:
     async def _one(self, data: bytes, study: str, stored: Stored) -> None:
         """Keep one instance and note how it went."""
         RECEIVED.labels("dicom").inc()
-        found = await asyncio.to_thread(read_header, data)
-        reason = 0
-        if isinstance(found, Rejected):
-            log.warning("STOW-RS: an object was refused: %s %s", found.reason, found.where)
-            reason = CANNOT_UNDERSTAND
-        elif study and text(found.header, "0020000D") != study:
-            reason = DATA_SET_MISMATCH
-        else:
-            reason = await self._kept(found, data)
+        found: DicomObject | Rejected | None = None
+        try:
+            found = await asyncio.to_thread(read_header, data)
+            reason = await self._taken(found, data, study)
+        except Exception as error:  # noqa: BLE001 -- a defect of ours: the object is not lost by it
+            log.error("STOW-RS: an object ended in a defect: %s", described(error))
+            reason = await self._in_store(self._intake.refuse(None, data, defect(error)), PROCESSING_FAILURE)
         ACKNOWLEDGED.labels("dicom", f"0x{reason:04X}").inc()
         stored.away = stored.away or reason == OUT_OF_RESOURCES
         if reason:
@@ -172,16 +177,29 @@ class Stow:
         else:
             stored.kept.append(_item(found) | {"00081190": {"vr": "UR"}})  # nothing to retrieve it from
 
-    async def _kept(self, found: DicomObject, data: bytes) -> int:
+    async def _taken(self, found: DicomObject | Rejected, data: bytes, study: str) -> int:
+        """Keep the object, or its dead letter; the Failure Reason, 0 for none."""
+        if isinstance(found, Rejected):
+            return await self._in_store(self._intake.refuse(None, data, found), CANNOT_UNDERSTAND)
+        if study and text(found.header, "0020000D") != study:
+            return await self._in_store(self._intake.refuse(found, data, OTHER_STUDY), DATA_SET_MISMATCH)
+        try:
+            return await self._in_store(self._intake.keep(found, data), 0)
+        except TooLarge:
+            rejected = Rejected(RejectReason.TOO_LARGE, hint="the header is longer than its topic takes")
+            return await self._in_store(self._intake.refuse(None, data, rejected), CANNOT_UNDERSTAND)
+
+    async def _in_store(self, work: Awaitable[object], reason: int) -> int:
+        """`reason` once the work is done; OUT_OF_RESOURCES when storage or broker is away. Raises TooLarge."""
         try:
             async with asyncio.timeout(self._keep_timeout):
-                await self._intake.keep(found, data)
+                await work
         except TooLarge:
-            return CANNOT_UNDERSTAND
+            raise
         except (ObjectError, PublishFailed, TimeoutError) as error:
             log.warning("STOW-RS: an object could not be kept: %s", type(error).__name__)
             return OUT_OF_RESOURCES
-        return 0
+        return reason
 
 
 def _parts(request: web.Request) -> MultipartReader:
@@ -200,9 +218,9 @@ def _parts(request: web.Request) -> MultipartReader:
         raise BadBody(400, "Content-Type must name a boundary of at most 70 characters") from None
 
 
-def _item(found: DicomObject | Rejected) -> dict[str, Any]:
+def _item(found: DicomObject | Rejected | None) -> dict[str, Any]:
     """Which instance an item of the answer is about, as far as that is known."""
-    if isinstance(found, Rejected):
+    if not isinstance(found, DicomObject):
         return {}
     return {
         "00081150": _uid(text(found.header, "00080016")),

@@ -12,15 +12,17 @@ from collections.abc import AsyncIterator, Callable
 from io import BytesIO
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pydicom
 import pytest
 from pynetdicom import AE
 from pynetdicom.dimse_primitives import C_STORE
 
+from services.bus.messages import DeadLetter
 from services.bus.objects import FolderObjects, Reference, StoreUnavailable
-from services.bus.topics import DICOM_RAW
-from services.edge import dicom_wire
+from services.bus.topics import DEAD_LETTERS, DICOM_RAW
+from services.edge import dicom_scp, dicom_wire
 from services.edge.dicom_intake import DicomIntake
 from services.edge.dicom_scp import DicomScp
 from services.edge.publisher import MemoryPublisher
@@ -50,6 +52,11 @@ class Bench:
         self.objects, self.publisher = Folder(folder / "objects"), MemoryPublisher()
         intake = DicomIntake(self.objects, self.publisher, SITE)
         self.scp = DicomScp(intake, host="127.0.0.1", port=0, **options)  # type: ignore[arg-type]
+
+    async def letters(self) -> list[tuple[str, bytes]]:
+        """Reason and object of each dead letter, in order."""
+        found = [msgspec.json.decode(m.value, type=DeadLetter) for m in self.publisher.on(DEAD_LETTERS)]
+        return [(one.reason, await self.objects.get(decode_object(one.value).object)) for one in found]
 
     @property
     def kept(self) -> list[DicomObject]:
@@ -239,6 +246,11 @@ async def test_a_data_set_that_is_not_what_was_announced_is_told_so(bench: Bench
     path.write_bytes(edited(radiograph(), SOPInstanceUID="1.2.3.4"))  # the file meta still names the first one
     assert await scu(bench.scp.port, path, announce="1.2.3.5") == 0xA900
     assert bench.kept == []
+    ((reason, data),) = await bench.letters()
+    assert reason == "not_as_announced"
+    assert pydicom.dcmread(BytesIO(data)).SOPInstanceUID == "1.2.3.4"
+    (letter,) = (msgspec.json.decode(m.value, type=DeadLetter) for m in bench.publisher.on(DEAD_LETTERS))
+    assert isinstance(read(letter.value, SITE, RECEIVED_MS), Reading), "a retry takes it as it is"
 
 
 async def test_what_cannot_be_read_is_told_so(bench: Bench, tmp_path: Path) -> None:
@@ -246,6 +258,30 @@ async def test_what_cannot_be_read_is_told_so(bench: Bench, tmp_path: Path) -> N
     path.write_bytes(radiograph())
     assert await scu(bench.scp.port, path, cut=100) == 0xC000
     assert bench.kept == []
+    ((reason, data),) = await bench.letters()
+    assert reason == "malformed"
+    assert len(data) > 100
+
+
+async def test_a_defect_is_a_failure_with_the_object_kept_and_no_word_of_the_patient(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(data: bytes) -> None:
+        raise ValueError("FEATHERSTONEHAUGH^JANE")
+
+    path = tmp_path / "in.dcm"
+    path.write_bytes(radiograph())
+    monkeypatch.setattr(dicom_scp, "read_header", broken)
+    assert await scu(bench.scp.port, path) == 0x0110
+    ((reason, data),) = await bench.letters()
+    assert reason == "step_failed"
+    assert pydicom.dcmread(BytesIO(data)).SOPInstanceUID == pydicom.dcmread(path).SOPInstanceUID
+    assert "ValueError at test_dicom_scp.py:" in caplog.text
+    assert "FEATHERSTONEHAUGH" not in caplog.text
+    monkeypatch.undo()
+    bench.publisher.away = True
+    path.write_bytes(edited(radiograph(), SOPInstanceUID="1.2.3.4"))
+    assert await scu(bench.scp.port, path, announce="1.2.3.5") == 0xA700, "refused only once that is kept"
 
 
 async def scu(port: int, path: Path, announce: str = "", cut: int = 0) -> int:

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.bus.messages import DeadLetter
 from services.bus.objects import open_store
-from services.bus.topics import DICOM_RAW
+from services.bus.topics import DEAD_LETTERS, DICOM_RAW
+from services.edge import stow
 from services.edge.dicom_intake import DicomIntake
 from services.edge.publisher import MemoryPublisher
 from services.edge.stow import Stow
@@ -127,6 +130,28 @@ async def test_all_refused_is_409(bench: Bench) -> None:
     status, answer = await bench.store(b"not DICOM at all")
     assert (status, reasons(answer)) == (409, [0xC000])
     assert bench.kept == []
+    (letter,) = (msgspec.json.decode(m.value, type=DeadLetter) for m in bench.publisher.on(DEAD_LETTERS))
+    assert letter.reason == "not_dicom"
+    assert await bench.objects.get(decode_object(letter.value).object) == b"not DICOM at all"
+
+
+async def test_a_defect_is_told_with_the_object_kept_and_no_word_of_the_patient(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(data: bytes) -> None:
+        raise ValueError("FEATHERSTONEHAUGH^JANE")
+
+    monkeypatch.setattr(stow, "read_header", broken)
+    file = radiograph()
+    status, answer = await bench.store(file)
+    assert (status, reasons(answer)) == (409, [0x0110])
+    (letter,) = (msgspec.json.decode(m.value, type=DeadLetter) for m in bench.publisher.on(DEAD_LETTERS))
+    assert letter.reason == "step_failed"
+    assert await bench.objects.get(decode_object(letter.value).object) == file
+    monkeypatch.setattr(stow, "_parts", broken)
+    assert (await bench.store(file))[0] == 500
+    assert "ValueError at test_dicom_stow.py:" in caplog.text
+    assert "FEATHERSTONEHAUGH" not in caplog.text
 
 
 async def test_an_instance_of_another_study_than_the_address_is_refused(bench: Bench) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
@@ -13,7 +14,9 @@ from fhir.resources.R4B.bundle import Bundle
 from fhir.resources.R4B.capabilitystatement import CapabilityStatement
 from fhir.resources.R4B.operationoutcome import OperationOutcome
 
+from services.bus.messages import DeadLetter
 from services.bus.topics import DEAD_LETTERS, FHIR_RAW
+from services.edge import fhir_http
 from services.edge.fhir_http import Limits, fhir_app
 from services.edge.publisher import MemoryPublisher
 from tests.unit.formats.fhir.build import MRN, SITE, bundle, key, observation, patient, transaction
@@ -70,7 +73,8 @@ async def test_an_update_is_200_and_its_id_must_be_the_urls(http, publisher):
         response = await http.put("/fhir/Observation/o1", json=wrong)
         assert response.status == 400
         assert await outcome(response) == [("error", "wrong_id", "id")]
-    assert len(publisher.messages) == 1
+    assert len(publisher.on(FHIR_RAW)) == 1
+    assert [orjson.loads(letter.value)["reason"] for letter in publisher.on(DEAD_LETTERS)] == ["wrong_id"] * 2
 
 
 async def test_a_transaction_has_a_response_for_each_entry(http, publisher):
@@ -117,9 +121,30 @@ async def test_what_is_not_taken_is_answered_with_why_and_where(http, publisher,
     assert (severity, found) == ("error", reason)
     assert where == place or place is None
     assert publisher.on(FHIR_RAW) == []
-    if reason not in ("wrong_type", "too_large"):
+    if reason != "too_large":
         (letter,) = publisher.on(DEAD_LETTERS)
         assert orjson.loads(letter.value)["reason"] == reason, "what reached us is kept, though it is refused"
+
+
+async def test_a_defect_is_a_500_with_the_bytes_kept_and_no_word_of_the_patient(http, publisher, monkeypatch, caplog):
+    def broken(*_args: Any) -> None:
+        raise ValueError(SECRET)
+
+    monkeypatch.setattr(fhir_http, "examine", broken)
+    body = orjson.dumps(patient(name=[{"family": SECRET}]))
+    response = await http.post("/fhir/Patient", data=body, headers=JSON)
+    assert response.status == 500
+    assert await outcome(response) == [("error", "step_failed", "")]
+    response = await http.post("/fhir/$import", data=body + b"\n" + body, headers=NDJSON)
+    assert response.status == 422
+    assert [one[1] for one in await outcome(response)] == ["summary", "step_failed", "step_failed"]
+    kept = [msgspec.json.decode(letter.value, type=DeadLetter) for letter in publisher.on(DEAD_LETTERS)]
+    assert [(one.reason, one.value.strip()) for one in kept] == [("step_failed", body)] * 3
+    monkeypatch.undo()
+    monkeypatch.setattr(fhir_http, "capability_statement", broken)
+    assert (await http.get("/fhir/metadata")).status == 500
+    assert "ValueError at test_fhir_http.py:" in caplog.text
+    assert SECRET not in caplog.text
 
 
 async def test_while_the_broker_is_away_the_answer_is_503_and_when_to_come_again(http, publisher):

@@ -27,6 +27,7 @@ _TYPES: dict[str, str] = {
     RejectReason.NOT_FHIR: "structure",
     RejectReason.MALFORMED: "structure",
     RejectReason.MISSING_PATIENT: "required",
+    RejectReason.STEP_FAILED: "exception",
     RejectReason.UNRESOLVED_REFERENCE: "not-found",
     FilterReason.UNSUPPORTED_RESOURCE: "not-supported",
     FilterReason.UNSUPPORTED_VALUE_TYPE: "not-supported",
