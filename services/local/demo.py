@@ -4,15 +4,18 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from rich.console import Console
 
 from services.bus.settings import CHECKOUT, load
@@ -43,13 +46,17 @@ class Cast:
 
 DEMO_SPEED = 1800.0  # half an hour of event time a second: a person sees the ward change
 DRAIN_TIMEOUT_S = 120.0  # without any step moving
+KILL_TIMEOUT_S = 5.0
 PAGE_PORT = 8090
 
 SYNTHETIC = Cast("synthetic", None, 24)
 
 
 def demo(args: argparse.Namespace) -> int:
-    """Run it; returns 0 only if nothing was lost and every service ended well."""
+    """Run it; returns 0 only if nothing was lost and every service ended well.
+
+    Told to end, it stops all it started and raises SystemExit with 128 and the signal's number (143 for SIGTERM).
+    """
     try:
         casts = choose(args.data, args.synthetic)
     except ValueError as error:
@@ -59,7 +66,8 @@ def demo(args: argparse.Namespace) -> int:
     runs.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=runs))
     try:
-        return _run(args, casts, folder)
+        with _ended_by_signals():
+            return _run(args, casts, folder)
     except (ServiceFailed, RuntimeError) as error:
         print(f"wardstream demo: {error}", file=sys.stderr)
         return 1
@@ -68,6 +76,31 @@ def demo(args: argparse.Namespace) -> int:
             print(f"kept: {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP unwind what runs inside, as Ctrl-C does. Whatever is left of what was started is then killed:
+    a signal can come between a process's start and our noting it down."""
+
+    def end(number: int, _frame: object) -> None:
+        for one in heard:
+            signal.signal(one, signal.SIG_IGN)  # told once is enough: the unwinding goes on undisturbed
+        raise SystemExit(128 + number)
+
+    # A hang-up that is ignored already (nohup) stays so.
+    heard = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is not signal.SIG_IGN]
+    before = {one: signal.signal(one, end) for one in heard}
+    known = {child.pid for child in psutil.Process().children()}
+    try:
+        yield
+    finally:
+        left = [child for child in psutil.Process().children(recursive=True) if child.pid not in known]
+        for child in left:
+            child.kill()  # psutil makes sure that the pid is still the same process's
+        psutil.wait_procs(left, timeout=KILL_TIMEOUT_S)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def choose(data: Path | None, synthetic: bool) -> list[Cast]:
@@ -134,8 +167,10 @@ def _run(args: argparse.Namespace, casts: list[Cast], folder: Path) -> int:
         settings = settings_for(made)
         drained = await_drained(settings, DRAIN_TIMEOUT_S, _show_lag)
         services.check()
+        seen = account(settings)
         result = report(
-            account(settings),
+            seen,
+            seen.unkept(sent.acknowledged, sent.digests),
             source="+".join(cast.source for cast in casts),
             synthetic=sent.synthetic,
             sent=sent.as_dict(),

@@ -1,137 +1,43 @@
 """The report of a run: every message accounted for, by reading the topics from their beginning.
 
-A message is lost when it has no end. Three sets must be empty: raw messages that no clinical event, filtered
-message or dead letter came from; clinical events that no version of a record came from (directly or by a forward)
-and no dead letter; record versions without a prediction. Repeats do not matter, since sets are compared.
+What is owed and what ends it is in account.py; every key of the report in docs/report.md.
 """
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-import msgspec
 from kafka import KafkaConsumer, TopicPartition
 
 from services.bus.connect import connection
-from services.bus.messages import EVENT_ID, ORIGIN, RECEIVED_AT, DeadLetter, FilteredMessage
+from services.bus.messages import Message
 from services.bus.settings import Settings
-from services.bus.topics import (
-    CLINICAL_EVENTS,
-    DEAD_LETTERS,
-    FILTERED_MESSAGES,
-    PATIENT_RECORDS,
-    RAW_BY_FORMAT,
-    RISK_PREDICTIONS,
-    Topic,
-)
+from services.bus.topics import Topic
 from services.domain.prediction import Prediction, Status
+from services.encode.service import IMAGE_MODEL, NOTE_MODEL
+from services.local.account import IMAGES, NOTES, TOPICS, Account
 
 READ_TIMEOUT_MS = 1000
 
 
-class _EventHead(msgspec.Struct):
-    event_id: str
-
-
-class _RecordHead(msgspec.Struct):
-    patient: str
-    record_version: str = ""
-
-
-@dataclass
-class Account:
-    """What was seen on the topics."""
-
-    raw: dict[str, set[str]] = field(default_factory=dict)  # format -> topic/partition/offset
-    ended: set[str] = field(default_factory=set)  # raw messages with an end after normalize
-    events: set[str] = field(default_factory=set)
-    events_ended: set[str] = field(default_factory=set)
-    versions: set[tuple[str, str]] = field(default_factory=set)
-    scored: set[tuple[str, str]] = field(default_factory=set)
-    record_messages: int = 0
-    patients: set[str] = field(default_factory=set)
-    predictions: dict[str, Prediction] = field(default_factory=dict)
-    filtered: Counter[str] = field(default_factory=Counter)
-    dead: Counter[str] = field(default_factory=Counter)
-    latencies_ms: list[int] = field(default_factory=list)
-    first_ms: int = 0
-    last_ms: int = 0
-
-    def lost(self) -> dict[str, int]:
-        """Messages without an end, by the step that owed it."""
-        raw = set().union(*self.raw.values())
-        return {
-            "normalize": len(raw - self.ended),
-            "assemble": len(self.events - self.events_ended),
-            "score": len(self.versions - self.scored),
-        }
-
-
 def account(settings: Settings) -> Account:
-    """Read all topics to their present end."""
-    seen, connect = Account(), partial(KafkaConsumer, **connection(settings, "wardstream-report"))
-    for form, topic in RAW_BY_FORMAT.items():
-        seen.raw[form] = set()
-        for message in read_topic(topic, connect):
-            seen.raw[form].add(f"{message.topic}/{message.partition}/{message.offset}")
-            seen.first_ms = min(seen.first_ms or message.timestamp, message.timestamp)
-    _read_events(seen, connect)
-    _read_ends(seen, connect)
-    _read_predictions(seen, connect)
+    """Read all topics to their present end. The encoders are those of the model repository."""
+    models = {NOTES: NOTE_MODEL, IMAGES: IMAGE_MODEL}
+    deployed = frozenset(kind for kind, model in models.items() if (settings.models / model).exists())
+    seen, connect = Account(deployed), partial(KafkaConsumer, **connection(settings, "wardstream-report"))
+    for topic in TOPICS:
+        for record in read_topic(topic, connect):
+            seen.take(to_message(record))
     return seen
 
 
-def _read_events(seen: Account, connect: Callable[..., KafkaConsumer]) -> None:
-    head = msgspec.json.Decoder(_EventHead)
-    for message in read_topic(CLINICAL_EVENTS, connect):
-        seen.events.add(head.decode(message.value).event_id)
-        seen.ended.add(_header(message, ORIGIN))
-    record = msgspec.json.Decoder(_RecordHead)
-    for message in read_topic(PATIENT_RECORDS, connect):
-        content = record.decode(message.value)
-        seen.record_messages += 1
-        seen.patients.add(content.patient)
-        seen.versions.add((content.patient, content.record_version))
-        seen.events_ended.add(_header(message, EVENT_ID))
-
-
-def _read_ends(seen: Account, connect: Callable[..., KafkaConsumer]) -> None:
-    filtered = msgspec.json.Decoder(FilteredMessage)
-    for message in read_topic(FILTERED_MESSAGES, connect):
-        content = filtered.decode(message.value)
-        seen.ended.add(f"{content.origin.topic}/{content.origin.partition}/{content.origin.offset}")
-        seen.filtered.update(content.reasons)
-    letter = msgspec.json.Decoder(DeadLetter)
-    head = msgspec.json.Decoder(_EventHead)
-    for message in read_topic(DEAD_LETTERS, connect):
-        dead = letter.decode(message.value)
-        seen.dead[dead.reason] += 1
-        seen.ended.add(f"{dead.origin.topic}/{dead.origin.partition}/{dead.origin.offset}")
-        if dead.origin.topic == CLINICAL_EVENTS.name:
-            try:
-                seen.events_ended.add(head.decode(dead.value).event_id)
-            except msgspec.MsgspecError:
-                continue
-
-
-def _read_predictions(seen: Account, connect: Callable[..., KafkaConsumer]) -> None:
-    decoder = msgspec.json.Decoder(Prediction)
-    for message in read_topic(RISK_PREDICTIONS, connect):
-        prediction = decoder.decode(message.value)
-        seen.scored.add((prediction.patient, prediction.record_version))
-        if prediction.prediction_id not in seen.predictions:
-            seen.predictions[prediction.prediction_id] = prediction
-            received = int(_header(message, RECEIVED_AT) or 0)
-            if received:
-                seen.latencies_ms.append(max(0, message.timestamp - received))
-            seen.last_ms = max(seen.last_ms, message.timestamp)
-
-
-def _header(message: Any, name: str) -> str:
-    return next((value.decode() for key, value in message.headers if key == name), "")
+def to_message(record: Any) -> Message:
+    """kafka-python's record as a message."""
+    headers = {name: value or b"" for name, value in record.headers}
+    value = record.value or b""
+    return Message(record.topic, record.partition, record.offset, record.key, value, headers, record.timestamp)
 
 
 def read_topic(topic: Topic, connect: Callable[..., KafkaConsumer]) -> Iterator[Any]:
@@ -151,35 +57,43 @@ def read_topic(topic: Topic, connect: Callable[..., KafkaConsumer]) -> Iterator[
         consumer.close()
 
 
-def report(seen: Account, **facts: Any) -> dict[str, Any]:
-    """The report's JSON. Keys:
+def report(seen: Account, unkept: Mapping[str, int] | None = None, **facts: Any) -> dict[str, Any]:
+    """The report's JSON; docs/report.md describes the keys, those that the demo adds too.
 
-    `messages_in` by format and `total`; `clinical_events`, `records` (versions published), `patients`,
-    `predictions` (distinct, all kinds), `indeterminate` (those without any scored risk), `fallback`, `superseded`;
-    `filtered` and `dead_letters` (messages), with `filtered_reasons` and `dead_letter_reasons`; `lost` and
-    `lost_by_step`; `latency_ms` {p50, p95, p99, max} from the acknowledgement at the edge to readable on
-    `risk.predictions`; `throughput_per_s` (raw messages over the seconds from the first to the last prediction);
-    and what the caller adds: `source`, `brokers`, `triton_version`, `kafka_version`, ...
+    `messages_in` by format and `total`; `clinical_events` (distinct), `records` (versions published, repeats
+    included), `patients`, `predictions` (distinct, all kinds), `indeterminate` (those without any scored risk),
+    `fallback`, `superseded`; `filtered` and `dead_letters`: messages, each once, however often it was delivered;
+    `filtered_reasons`: how many messages have each reason (a message may have several), `dead_letter_reasons`;
+    `lost`: messages without an end, and `lost_by_step`, who owed it: edge, normalize, assemble, encode, score;
+    `unkept`: by format, what the edge acknowledged and the raw topic does not have (the edge's part of `lost`; only
+    the sender can know: empty when it is not given); `unreadable`: messages of our own topics that are not ours;
+    `latency_ms` {p50, p95, p99, max} from the acknowledgement at the edge to readable on `risk.predictions`;
+    `throughput_per_s` (raw messages over the seconds from the first to the last prediction); `finished_at`; and what
+    the caller adds.
     """
-    lost = seen.lost()
+    lost = {"edge": sum((unkept or {}).values()), **seen.lost()}
     seconds = max(0.001, (seen.last_ms - seen.first_ms) / 1000)
-    total = sum(len(origins) for origins in seen.raw.values())
+    total = sum(len(places) for places in seen.raw.values())
     statuses = Counter(_status(p) for p in seen.predictions.values())
+    filtered = Counter(reason for reasons in seen.filtered.values() for reason in set(reasons))
+    dead = Counter(seen.dead.values())
     return {
-        "messages_in": {**{form: len(origins) for form, origins in seen.raw.items()}, "total": total},
-        "clinical_events": len(seen.events),
-        "records": seen.record_messages,
+        "messages_in": {**{form: len(places) for form, places in seen.raw.items()}, "total": total},
+        "clinical_events": len(set(seen.events.values())),
+        "records": len(seen.versions),
         "patients": len(seen.patients),
         "predictions": len(seen.predictions),
         "indeterminate": statuses[Status.INDETERMINATE],
         "fallback": statuses[Status.FALLBACK],
         "superseded": statuses[Status.SUPERSEDED],
-        "filtered": sum(seen.filtered.values()),
-        "filtered_reasons": dict(sorted(seen.filtered.items())),
-        "dead_letters": sum(seen.dead.values()),
-        "dead_letter_reasons": dict(sorted(seen.dead.items())),
+        "filtered": len(seen.filtered),
+        "filtered_reasons": dict(sorted(filtered.items())),
+        "dead_letters": len(seen.dead),
+        "dead_letter_reasons": dict(sorted(dead.items())),
         "lost": sum(lost.values()),
         "lost_by_step": lost,
+        "unkept": dict(unkept or {}),
+        "unreadable": dict(sorted(seen.unreadable.items())),
         "latency_ms": percentiles(seen.latencies_ms),
         "throughput_per_s": round(total / seconds, 1) if total else 0.0,
         "finished_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -12,6 +12,9 @@ from services.domain.site import Site
 from services.formats.reading import Reading
 from services.normalize.read import read
 
+EVENTS = "ws-events"
+"""Header of clinical events: `n/N`, which of how many its raw message gave, so that one that is missing shows."""
+
 FORMAT_OF_TOPIC = {HL7_RAW.name: "hl7v2", FHIR_RAW.name: "fhir", DICOM_RAW.name: "dicom"}
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
@@ -44,10 +47,12 @@ class Normalize:
         origin = f"{message.topic}/{message.partition}/{message.offset}".encode()
         headers = {**carried(message), ORIGIN: origin}
         parts = [FilteredPart(part.reason, part.where) for part in reading.filtered]
-        for event in reading.events:  # the first event tells what was set aside of the whole message
+        count = len(reading.events)
+        for number, event in enumerate(reading.events, 1):  # the first tells what was set aside of the whole message
             event = msgspec.structs.replace(event, filtered=parts)
             parts = []
-            yield Output(CLINICAL_EVENTS, event.patient, encode_event(event), headers)
+            numbered = {**headers, EVENTS: f"{number}/{count}".encode()}
+            yield Output(CLINICAL_EVENTS, event.patient, encode_event(event), numbered)
 
 
 def _filtered(message: Message, reading: Reading) -> Output:

@@ -11,6 +11,9 @@ from services.local.replay.dicom_client import DicomClient
 from services.local.replay.mllp_client import MllpClient, Unacknowledged, answer_is_due
 from services.local.replay.source import Item, Kind
 
+UNASKED = "none asked for"
+"""The code of a message that asks for no answer: it was sent, and nobody promised anything."""
+
 
 class Verdict(Enum):
     """What the edge said."""
@@ -59,7 +62,7 @@ class Mllp:
         try:
             if not answer_is_due(message):
                 await client.post(message)
-                return Answer(Verdict.KEPT, "none asked for")
+                return Answer(Verdict.KEPT, UNASKED)
             code, _ = await client.send(message)
         except (Unacknowledged, OSError) as error:
             return Answer(Verdict.AGAIN, type(error).__name__)

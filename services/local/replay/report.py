@@ -4,6 +4,9 @@ from collections import Counter
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+AS_SENT = ("hl7v2", "fhir")
+"""The formats whose bytes are published as they came; of a DICOM object its header is."""
+
 
 @dataclass
 class ReplayReport:
@@ -25,6 +28,9 @@ class ReplayReport:
     seconds: float = 0.0
     first_event_ms: int = 0
     last_event_ms: int = 0
+    digests: dict[str, set[bytes]] = field(default_factory=lambda: {kind: set() for kind in AS_SENT}, repr=False)
+    """By format, what tells the acknowledged messages apart (`digest_of` of their bytes), to find them again on the
+    raw topics, where they lie as they were sent."""
 
     @property
     def sent(self) -> int:
@@ -38,7 +44,9 @@ class ReplayReport:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: counters as objects, and the totals."""
-        found = {one.name: getattr(self, one.name) for one in fields(self)}  # asdict makes nonsense of a Counter
+        found = {
+            one.name: getattr(self, one.name) for one in fields(self) if one.name != "digests"
+        }  # asdict makes nonsense of a Counter
         shown = {name: dict(value) if isinstance(value, Counter) else value for name, value in found.items()}
         totals = {
             "sent": self.sent,
@@ -66,4 +74,5 @@ class ReplayReport:
             seconds=self.seconds + other.seconds,
             first_event_ms=min(filter(None, (self.first_event_ms, other.first_event_ms)), default=0),
             last_event_ms=max(self.last_event_ms, other.last_event_ms),
+            digests={kind: self.digests[kind] | other.digests[kind] for kind in AS_SENT},
         )

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from services.local.replay.channels import Answer, Channel, Edge, Verdict, open_channels
-from services.local.replay.report import ReplayReport
+from services.local.account import digest_of
+from services.local.replay.channels import UNASKED, Answer, Channel, Edge, Verdict, open_channels
+from services.local.replay.report import AS_SENT, ReplayReport
 from services.local.replay.source import Item, Kind, Source, Stay, merged
 
 WINDOW = 32
@@ -119,6 +120,8 @@ class Run:
             Verdict.AGAIN: self.report.unacknowledged,
         }
         counts[answer.verdict][item.kind] += 1
+        if answer.verdict is Verdict.KEPT and answer.code != UNASKED and item.kind in AS_SENT:
+            self.report.digests[item.kind].add(digest_of(item.content()))
         self.report.stopped |= answer.verdict is Verdict.AGAIN
 
     async def _persist(self, item: Item) -> Answer:
