@@ -6,6 +6,7 @@ stay is. Counts are of hours with at least one result, so that a monitor that se
 one that is charted by the hour. Nothing after `as_of` is read, whatever the record holds.
 """
 
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ HOUR_MS = 3_600_000
 HISTORY_HOURS = 72
 WINDOWS = (6, 12, 24, HISTORY_HOURS)  # hours
 RETRACTED = 5  # Rank.CANCELLED and above
+_NUMBER = (float, int)
 
 STATISTICS: tuple[str, ...] = (
     "value",  # the last result
@@ -67,7 +69,7 @@ def _points(rows: list[Row], since: float, until: int) -> list[tuple[int, float]
         if time <= since and len(found) >= 2 and time < found[-1][0]:
             break
         value = row.value
-        if row.version.rank < RETRACTED and isinstance(value, float | int):
+        if row.version.rank < RETRACTED and isinstance(value, _NUMBER):
             found.append((time, float(value)))
             fresh += time > since
     found.sort()
@@ -90,7 +92,7 @@ def timeline(record: PatientRecord, as_of_ms: int, whole: bool = False) -> Timel
             points += found
             variables.append(number)
             starts.append(len(points))
-    flat = np.array(points, np.float64).reshape(-1, 2)
+    flat = np.fromiter(chain.from_iterable(points), np.float64, 2 * len(points)).reshape(-1, 2)
     return Timeline(
         flat[:, 0].astype(np.int64), flat[:, 1].copy(), np.array(variables, np.intp), np.array(starts, np.intp)
     )
