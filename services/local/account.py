@@ -173,9 +173,9 @@ class Account:
         self.first_ms = min(self.first_ms or message.timestamp_ms, message.timestamp_ms)
 
     def _clinical_event(self, message: Message) -> None:
-        if origin := message.headers.get(ORIGIN):
+        if origin := _header(message, ORIGIN):
             number, count = _numbered(message.headers.get(EVENTS))
-            self.made.setdefault(origin.decode(), {}).setdefault(count, set()).add(number)
+            self.made.setdefault(origin, {}).setdefault(count, set()).add(number)
         place = place_of(message)
         try:
             head = _EVENT.decode(message.value)
@@ -210,7 +210,7 @@ class Account:
             return
         self.updates[place] = Named(head.patient, head.event_id)
         if head.type == "transfer":
-            self.transfers.add(Named(head.patient, message.headers.get(EVENT_ID, b"").decode()))
+            self.transfers.add(Named(head.patient, _header(message, EVENT_ID)))
         elif head.type == EMBEDDING:
             event = decode_event(message.value)
             self.encoded |= {_encoded(event.patient, one) for one in event.facts if isinstance(one, Embedding)}
@@ -224,7 +224,7 @@ class Account:
             return
         self.versions[place] = Named(record.patient, record.record_version)
         self.patients.add(record.patient)
-        made_by = Named(record.patient, message.headers.get(EVENT_ID, b"").decode())
+        made_by = Named(record.patient, _header(message, EVENT_ID))
         if record.merged_into:
             self.merged[made_by] = record.merged_into
         else:
@@ -283,6 +283,10 @@ def digest_of(content: bytes) -> bytes:
 
 def _place(origin: Origin) -> str:
     return f"{origin.topic}/{origin.partition}/{origin.offset}"
+
+
+def _header(message: Message, name: str) -> str:
+    return message.headers.get(name, b"").decode("utf-8", "replace")
 
 
 def _numbered(told: bytes | None) -> tuple[int, int]:

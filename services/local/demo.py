@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def _ended_by_signals() -> Iterator[None]:
 
     def end(number: int, _frame: object) -> None:
         for one in heard:
-            signal.signal(one, signal.SIG_IGN)  # told once is enough: the unwinding goes on undisturbed
+            signal.signal(one, lambda *_: None)  # told once is enough: the unwinding goes on undisturbed
         raise SystemExit(128 + number)
 
     # A hang-up that is ignored already (nohup) stays so.
@@ -97,7 +97,8 @@ def _ended_by_signals() -> Iterator[None]:
     finally:
         left = [child for child in psutil.Process().children(recursive=True) if child.pid not in known]
         for child in left:
-            child.kill()  # psutil makes sure that the pid is still the same process's
+            with suppress(psutil.NoSuchProcess):
+                child.kill()  # psutil makes sure that the pid is still the same process's
         psutil.wait_procs(left, timeout=KILL_TIMEOUT_S)
         for one, handler in before.items():
             signal.signal(one, handler)

@@ -15,6 +15,7 @@ from services.bus.settings import Settings, site_from_settings
 from services.bus.topics import DEAD_LETTERS, DICOM_RAW, FHIR_RAW, HL7_RAW
 from services.edge.service import run_edge
 from services.formats.hl7v2.control import routing
+from services.local.account import digest_of
 from services.local.kafka import free_ports
 from services.local.replay.channels import open_channels
 from services.local.replay.cinc2019 import Cinc2019
@@ -75,6 +76,7 @@ async def test_simulated_patients_arrive_whole_and_a_second_replay_adds_no_hl7_m
         key = routing(mine[0], site).patient.encode()
         assert [value for k, value in raw if k == key] == mine
     images = {value for _, key, value in await everything(edge, DICOM_RAW) if key in keys}
+    assert report.digests["hl7v2"] == {digest_of(value) for _, value in raw}  # what the report of a run compares
     assert len(images) == sum(i.kind == "dicom" for i in expected) > 0
 
 
@@ -98,3 +100,6 @@ async def test_fhir_files_are_kept(edge: Settings, tmp_path: Path) -> None:
     (tmp_path / "fhir" / "a.ndjson").write_text(f"{patient}\n{observation}\n")
     report = await replayed(FhirFiles(tmp_path / "fhir"), edge)
     assert (report.acknowledged["fhir"], report.rejected["fhir"]) == (2, 0)
+    kept = {digest_of(value) for _, _, value in await everything(edge, FHIR_RAW)}
+    assert len(report.digests["fhir"]) == 2
+    assert report.digests["fhir"] <= kept

@@ -357,6 +357,9 @@ def test_what_strangers_publish_is_counted_and_stops_nothing():
     for topic in (DEAD_LETTERS, FILTERED_MESSAGES, RISK_PREDICTIONS):
         topics.put(topic, b"\xff{")
     assert topics.lost() == {}
+    for topic in (CLINICAL_EVENTS, RECORD_UPDATES, PATIENT_RECORDS):
+        topics.put(topic, b'{"event_id":"e9","patient":"z"}', "z", {"ws-origin": b"\xff", EVENT_ID: b"\xff"})
+    assert topics.lost() == {"assemble": 1, "score": 1}
     assert report(topics.account())["unreadable"] == {
         topic.name: 1 for topic in (DEAD_LETTERS, FILTERED_MESSAGES, RISK_PREDICTIONS)
     }
