@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.assemble.step import Assemble
 from services.bus.messages import EVENT_ID, FilteredMessage, Message, Origin, Output, dead_letter
@@ -216,6 +218,27 @@ def test_a_transfer_that_was_not_sent_or_not_taken_is_missed():
         assert topics.lost(*repeats).get("assemble")
         made = [one for one in topics.of(PATIENT_RECORDS) if one.headers[EVENT_ID] == name]
         assert topics.lost(*made).get("assemble")
+
+
+pairs = st.tuples(st.sampled_from("abcd"), st.sampled_from("abcd"))
+
+
+@given(st.lists(pairs, min_size=1, max_size=8), st.randoms(use_true_random=False))
+def test_whatever_is_merged_nothing_is_missed_and_every_absent_record_is(steps, rng):
+    """A pair of different keys is a merge of the first into the second, of equal ones a result for it."""
+    stream = [
+        event(result(issued=n), name=f"e{n}", patient=old)
+        if old == into
+        else event(Merge(id="m", version=Version(issued=n), into=into), name=f"e{n}", patient=old)
+        for n, (old, into) in enumerate(steps)
+    ]
+    rng.shuffle(stream)
+    topics = through(*stream)
+    assert topics.lost() == {}
+    made = [one for one in topics.of(PATIENT_RECORDS) if b'"merged_into"' not in one.value]
+    absent = rng.choice(made)
+    same = [one for one in made if one.headers[EVENT_ID] == absent.headers[EVENT_ID]]
+    assert topics.lost(*same) == {"assemble": 1}
 
 
 def test_an_embedding_must_reach_the_record():
