@@ -94,7 +94,7 @@ def assemble(event: ClinicalEvent, state: State) -> tuple[Sequence[Output], byte
     if own or event.merges:
         tombstone = encode_record(PatientRecord(patient=key, merged_into=survivor))
         outputs += [_record(key, tombstone, outcome), _transfer(key, survivor, content, state, event)]
-    if any(not isinstance(fact, Merge) for fact in event.facts):
+    if not outputs or any(not isinstance(fact, Merge) for fact in event.facts):
         outputs.append(_forward(event, survivor, state.merges))
     return outputs, content
 

@@ -13,7 +13,7 @@ from services.bus.topics import CLINICAL_EVENTS, DEAD_LETTERS, PATIENT_RECORDS, 
 from services.domain.events import ClinicalEvent, MergeEdge, decode_event, encode_event
 from services.domain.merges import Edges, group, joined
 from services.domain.record import PatientRecord, decode_record, encode_record, fold
-from tests.unit.strategies import events, merge
+from tests.unit.strategies import T0, events, merge
 
 KEYS = ["a", "b", "c", "d"]
 
@@ -146,6 +146,14 @@ def test_a_repeat_of_the_merge_repeats_the_whole_transfer():
     first = ward.deliver(merge("a", "b", 1))
     assert ward.deliver(merge("a", "b", 1)) == first
     assert [event.type for event in first] == ["merges", "transfer"]
+
+
+def test_even_an_event_without_facts_follows_its_superseded_number():
+    ward = Ward()
+    ward.deliver(merge("a", "b", 1))
+    empty = ClinicalEvent(event_id="e", patient="a", format="hl7v2", type="ADT^A08", occurred=T0, facts=[])
+    (followed,) = ward.deliver(empty)
+    assert (followed.patient, followed.event_id) == ("b", "e")
 
 
 def test_a_value_that_is_no_clinical_event_becomes_a_dead_letter_and_keeps_the_state():
