@@ -105,7 +105,7 @@ class Stays:
         yield from sorted({pair for stay in self._stays.values() for pair in stay.scores})
 
     def _of(self, patient: str) -> Stay:
-        patient = self._merged.get(patient, patient)
+        patient = self._group(patient)
         stay = self._stays.get(patient)
         if stay is None:
             stay = self._stays[patient] = Stay()
@@ -114,10 +114,18 @@ class Stays:
             self._stays.popitem(last=False)
         return stay
 
+    def _group(self, patient: str) -> str:
+        """One name for all numbers of a patient; which of them survives does not matter to a stay's figures."""
+        while patient in self._merged:
+            patient = self._merged[patient]
+        return patient
+
     def _merge(self, old: str, into: str) -> None:
+        old, into = self._group(old), self._group(into)
+        if old == into:
+            return
+        self._merged[old] = into
         moved = self._stays.pop(old, None)
-        if into != old and self._merged.get(into) != old:
-            self._merged[old] = into
         if moved is None:
             return
         stay = self._of(into)

@@ -106,3 +106,13 @@ def test_a_discharge_that_does_not_say_how_the_patient_left_is_no_survival():
     stays.note_prediction(prediction("p", 1, 0.3))
     stays.note_event(discharge("p", None))
     assert stays.labelled("risk_fusion", Outcome.MORTALITY) == ([], [])
+
+
+def test_merges_of_merged_and_of_surviving_numbers_keep_one_stay():
+    stays = Stays()
+    for old, into in (("b", "c"), ("a", "b"), ("c", "a"), ("a", "b")):
+        stays.note_event(merge(old, into, 1))
+    for patient in "abc":
+        stays.note_prediction(prediction(patient, ord(patient), 0.3))
+    stays.note_event(discharge("a", "expired"))
+    assert stays.labelled("risk_fusion", Outcome.MORTALITY) == ([1, 1, 1], [0.3, 0.3, 0.3])
