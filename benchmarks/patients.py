@@ -84,6 +84,7 @@ def main() -> None:
             wall = (time.perf_counter() - began) / args.events * 1e6
             each = (time.thread_time() - used) / args.events * 1e6
             first = first or each
+            store.close()
             ratio = f"{each / first:.2f} of the smallest"
             print(f"{size:>7,} patients: {each:5.0f} us of processor an event, {ratio}; {wall:5.0f} us wall")
 
