@@ -74,6 +74,7 @@ def _issue(issue: Issue) -> dict[str, Any]:
     }
     if issue.hint:
         said["diagnostics"] = issue.hint
-    if issue.where:
-        said["expression"] = [issue.where]
+    place = "".join(letter for letter in issue.where if letter.isprintable()).strip()
+    if place:  # R4's string type knows no control characters
+        said["expression"] = [place]
     return said
