@@ -189,18 +189,15 @@ def test_replayed_patients_get_the_scores_of_offline_evaluation(system):
     keys = {key for key, _ in offline}
 
     def streamed():
-        found = {}
-        for key in keys:
-            records = system.of_patient(PATIENT_RECORDS, key)
-            if not records:
-                return None
-            cells = decode_record(records[-1].value).encounters
-            (since,) = {str(fields["unit_since"].value) for fields in cells.values() if "unit_since" in fields}
-            start = datetime.fromisoformat(since).timestamp()
-            for message in system.of_patient(RISK_PREDICTIONS, key):
-                p = msgspec.json.decode(message.value, type=Prediction)
-                if p.model == model.manifest.model:
-                    found[key, round((p.as_of.timestamp() - start) / 3600, 3)] = p
+        starts, found = {}, {}
+        for message in system.messages(PATIENT_RECORDS):
+            for fields in decode_record(message.value).encounters.values() if message.key.decode() in keys else ():
+                if "unit_since" in fields:
+                    starts[message.key.decode()] = datetime.fromisoformat(str(fields["unit_since"].value)).timestamp()
+        for message in system.messages(RISK_PREDICTIONS):
+            p = msgspec.json.decode(message.value, type=Prediction)
+            if p.patient in starts and p.model == model.manifest.model:
+                found[p.patient, round((p.as_of.timestamp() - starts[p.patient]) / 3600, 3)] = p
         return found if offline.keys() <= found.keys() else None
 
     online = system.eventually(streamed, "a prediction for every hour that offline evaluation scores")
