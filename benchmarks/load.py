@@ -30,7 +30,8 @@ from services.bus.settings import load as load_settings
 from services.local.demo import SERVICES
 from services.local.drain import await_drained
 from services.local.kafka import LocalKafka
-from services.local.processes import Services, free_ports
+from services.local.ports import free_ports
+from services.local.processes import Services
 from services.local.replay.channels import split_address
 from services.local.replay.chart import Chart, Measured
 from services.local.replay.mllp_client import MllpClient, Unacknowledged

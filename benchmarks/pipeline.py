@@ -19,7 +19,7 @@ from pathlib import Path
 from services.bus.settings import load, site_from_settings
 from services.local.demo import SERVICES
 from services.local.drain import await_drained
-from services.local.kafka import free_ports
+from services.local.ports import free_ports
 from services.local.processes import Services
 from services.local.replay.channels import split_address
 from services.local.replay.command import edge_of

@@ -46,7 +46,6 @@ BATCH_SIZE = histogram("batch_messages", "Messages in a micro-batch", "service",
 COMMITTED = gauge("committed_offset", "Offset up to which a partition is committed", "service", "topic", "partition")
 LAG = gauge("consumer_lag_messages", "Messages between the commit and the end", "group", "topic", "partition")
 ASSIGNED = gauge("assigned_partitions", "Partitions this process reads", "service")
-STATE_KEYS = gauge("state_keys", "Keys in this process's table", "service")
 REBALANCES = counter("rebalances", "Times the partitions were dealt anew", "service")
 
 # The edge
@@ -59,11 +58,6 @@ CONTROL_IDS_REUSED = counter(
 )
 ACK_SECONDS = histogram("acknowledge_seconds", "From a message's last byte to its acknowledgement", "format")
 CONNECTIONS = gauge("connections", "Open connections at the edge", "format")
-
-# Normalize and assemble
-EVENTS = counter("clinical_events", "Clinical events made", "format")
-FILTERED = counter("items_filtered", "Messages or parts set aside with a reason", "format", "reason")
-RECORDS = counter("records_published", "Versions of records published")
 
 # Encode and score
 PREDICTIONS = counter("predictions", "Predictions published", "model", "version", "state")

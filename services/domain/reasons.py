@@ -62,7 +62,6 @@ class FilterReason(StrEnum):
     NO_PATIENT_REFERENCE = "no_patient_reference"  # a resource without subject: Practitioner, Organization
     NO_PIXELS = "no_pixels"
     TEST_OR_TRAINING = "test_or_training"  # MSH-11 D or T where the site refuses them
-    OLDER_THAN_HORIZON = "older_than_horizon"
 
 
 class Filtered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

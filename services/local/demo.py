@@ -21,7 +21,8 @@ from rich.console import Console
 from services.bus.settings import CHECKOUT, load
 from services.local.drain import await_drained
 from services.local.kafka_artifacts import KAFKA_VERSION
-from services.local.processes import ServiceFailed, Services, free_ports
+from services.local.ports import free_ports
+from services.local.processes import ServiceFailed, Services
 from services.local.replay.channels import Edge
 from services.local.replay.command import edge_of, progress_bar, summary
 from services.local.replay.report import ReplayReport

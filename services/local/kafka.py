@@ -26,6 +26,7 @@ from kafka.errors import KafkaError
 
 from services.bus.settings import load
 from services.local.kafka_artifacts import KAFKA_VERSION, Say, fetch, find_java
+from services.local.ports import free_ports
 
 HEAP = ("-Xms64m", "-Xmx400m")
 QUICK_START = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto")  # 2 s to ready on two cores
@@ -309,18 +310,6 @@ class LocalKafka:
 
 
 _children: list[subprocess.Popen[bytes]] = []  # kept so that the interpreter reaps them instead of warning
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that nothing listens on; distinct, because all are held until the last is known."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for held in sockets:
-            held.bind(("127.0.0.1", 0))
-        return [held.getsockname()[1] for held in sockets]
-    finally:
-        for held in sockets:
-            held.close()
 
 
 def _send(process: psutil.Process, sign: signal.Signals) -> None:

@@ -14,6 +14,7 @@ from urllib.request import urlopen
 import psutil
 
 from services.bus.settings import CHECKOUT
+from services.local.ports import free_ports
 
 READY_TIMEOUT_S = 90.0  # seven interpreters importing at once on two cores take 10-20 s
 STOP_TIMEOUT_S = 20.0  # a service finishes its batch, commits and leaves its group
@@ -160,10 +161,3 @@ def _ready(port: int) -> bool:
             return bool(answer.status == 200)
     except (URLError, OSError):
         return False
-
-
-def free_ports(count: int) -> list[int]:
-    """Free loopback ports, all different."""
-    from services.local.kafka import free_ports as free
-
-    return free(count)

@@ -23,6 +23,7 @@ import tritonclient.grpc as grpc_client
 
 from services.inference.probe import check_probe, echo_name, probe_inputs
 from services.local import triton_repository
+from services.local.ports import free_ports
 
 START_TIMEOUT_S = 60.0  # 2 s is usual; a busy 2-core machine loading several models needs more
 STOP_TIMEOUT_S = 8.0  # SIGTERM drains requests in flight (exit time-out 5 s), then SIGKILL
@@ -105,7 +106,7 @@ class LocalTriton:
         self.models = triton_repository.prepare(self._repository, self._folder / "repository")
         if not self.models:
             raise TritonError(f"no complete model in {self._repository}: train or export one first")
-        ports = self._ports = ports or _free_ports(3)
+        ports = self._ports = ports or free_ports(3)
         install = _Installation(self._venv)
         install.prepare(self._folder)
         command = install.command(self._folder, ports, shm_prefix(self._folder))
@@ -384,18 +385,6 @@ def _pid_file(folder: Path) -> Path:
 
 def _client(url: str) -> grpc_client.InferenceServerClient:
     return grpc_client.InferenceServerClient(url)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Free loopback ports, all different: they are held open together while they are chosen."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for entry in sockets:
-            entry.bind(("127.0.0.1", 0))
-        return [entry.getsockname()[1] for entry in sockets]
-    finally:
-        for entry in sockets:
-            entry.close()
 
 
 def server_version(url: str) -> str:

@@ -15,7 +15,7 @@ from services.bus.connect import connection
 from services.bus.settings import Settings, load, site_from_settings
 from services.bus.topics import Topic
 from services.domain.identity import patient_key
-from services.local.kafka import free_ports
+from services.local.ports import free_ports
 from services.local.processes import Services
 from services.local.replay.channels import Edge
 from services.local.replay.command import edge_of

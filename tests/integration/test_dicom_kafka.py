@@ -21,7 +21,8 @@ from services.edge.dicom_intake import DicomIntake
 from services.edge.dicom_scp import DicomScp
 from services.edge.publisher import KafkaPublisher
 from services.formats.dicom import decode_object
-from services.local.kafka import LocalKafka, free_ports
+from services.local.kafka import LocalKafka
+from services.local.ports import free_ports
 from tests.unit.formats.dicom.files import SITE, radiograph
 
 pytestmark = [pytest.mark.kafka, pytest.mark.peer]

@@ -16,7 +16,7 @@ from services.bus.topics import DEAD_LETTERS, DICOM_RAW, FHIR_RAW, HL7_RAW
 from services.edge.service import run_edge
 from services.formats.hl7v2.control import routing
 from services.local.account import digest_of
-from services.local.kafka import free_ports
+from services.local.ports import free_ports
 from services.local.replay.channels import open_channels
 from services.local.replay.cinc2019 import Cinc2019
 from services.local.replay.command import edge_of

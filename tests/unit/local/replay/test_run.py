@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.cli import main
-from services.local.kafka import free_ports
+from services.local.ports import free_ports
 from services.local.replay import run as module
 from services.local.replay.channels import Answer, Verdict, _http_verdict, split_address
 from services.local.replay.command import summary
