@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from services.bus.admin import create_topics
 from services.bus.settings import load as load_settings
+from services.edge.mllp_client import MllpClient, Unacknowledged
 from services.local.demo import SERVICES
 from services.local.drain import await_drained
 from services.local.kafka import LocalKafka
@@ -34,7 +35,6 @@ from services.local.ports import free_ports
 from services.local.processes import Services
 from services.local.replay.channels import split_address
 from services.local.replay.chart import Chart, Measured
-from services.local.replay.mllp_client import MllpClient, Unacknowledged
 from services.local.replay.source import BASE_MS, HOUR_MS
 from services.local.replay.variables import LABELS
 from services.local.report import account, percentiles, report

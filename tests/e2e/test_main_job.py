@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import os
 import urllib.request
-from datetime import datetime
 
 import msgspec
 import pytest
@@ -15,9 +13,8 @@ from services.bus.messages import DeadLetter
 from services.bus.topics import CLINICAL_EVENTS, DEAD_LETTERS, HL7_RAW, PATIENT_RECORDS, RISK_PREDICTIONS
 from services.domain.prediction import Prediction, Status
 from services.domain.record import decode_record
+from services.edge.mllp_client import MllpClient
 from services.local.replay.channels import split_address
-from services.local.replay.mllp_client import MllpClient
-from tests.support import shared
 
 pytestmark = [pytest.mark.kafka, pytest.mark.triton, pytest.mark.timeout(180)]
 
@@ -166,45 +163,3 @@ def test_nothing_is_logged_about_a_patient(system):
         text = path.read_text()
         for word in ("DOE", "JANE", "SMITH", "19510203", "C1006"):
             assert word not in text, path.name
-
-
-@pytest.mark.data
-def test_replayed_patients_get_the_scores_of_offline_evaluation(system):
-    from services.local.replay.run import replay
-    from services.local.replay.sources import open_source
-    from services.score.offline import OfflineModel, dataset, score_offline
-    from training.datasets.stays import EPOCH
-
-    path, patients = shared("data/cinc2019/train.parquet"), int(os.environ.get("WARDSTREAM_E2E_PATIENTS", "6"))
-    report = replay(open_source("cinc2019", path), edge=system.edge, limit=patients)
-    assert not report.unacknowledged
-    model = OfflineModel(system.settings.models)
-    asked = list(dataset("cinc2019", path, patients))
-    measured = {one.patient: {r.time for s in one.record.observations.values() for r in s.rows} for one in asked}
-    offline = {}
-    for scored in score_offline(asked, model):
-        if scored.as_of_ms in measured[scored.patient]:  # an hour without any result brings no message to score
-            hour = (scored.as_of_ms - EPOCH.timestamp() * 1000) / 3_600_000
-            offline[system.key(scored.patient, "CINC2019"), round(hour, 3)] = scored.risk
-    keys = {key for key, _ in offline}
-
-    def streamed():
-        starts, found = {}, {}
-        for message in system.messages(PATIENT_RECORDS):
-            for fields in decode_record(message.value).encounters.values() if message.key.decode() in keys else ():
-                if "unit_since" in fields:
-                    starts[message.key.decode()] = datetime.fromisoformat(str(fields["unit_since"].value)).timestamp()
-        for message in system.messages(RISK_PREDICTIONS):
-            p = msgspec.json.decode(message.value, type=Prediction)
-            if p.patient in starts and p.model == model.manifest.model:
-                found[p.patient, round((p.as_of.timestamp() - starts[p.patient]) / 3600, 3)] = p
-        return found if offline.keys() <= found.keys() else None
-
-    online = system.eventually(streamed, "a prediction for every hour that offline evaluation scores")
-    compared = 0
-    for at, risks in offline.items():
-        for risk in online[at].risks:
-            if risk.status is Status.SCORED:
-                assert risk.probability == pytest.approx(risks[risk.outcome], abs=1e-5), at
-                compared += 1
-    assert compared > len(offline) / 2

@@ -10,8 +10,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from services.edge.mllp_client import MllpClient
 from services.local.replay.channels import split_address
-from services.local.replay.mllp_client import MllpClient
 
 pytestmark = [pytest.mark.kafka, pytest.mark.triton, pytest.mark.browser, pytest.mark.timeout(180)]
 

@@ -16,11 +16,11 @@ from services.domain.site import Site
 from services.edge.acceptance import Acceptance
 from services.edge.ledger import Ledger
 from services.edge.mllp import MllpListener
+from services.edge.mllp_client import MllpClient
 from services.edge.publisher import KafkaPublisher, PublishFailed, TooLarge, partition_of
 from services.formats.hl7v2.control import routing
 from services.local.kafka import LocalKafka
 from services.local.ports import free_ports
-from services.local.replay.mllp_client import MllpClient
 from tests.kafka_fixture import MakeTopic
 from tests.unit.edge.conftest import SITE, oru
 

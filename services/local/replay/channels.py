@@ -7,8 +7,8 @@ from zlib import crc32
 
 import aiohttp
 
+from services.edge.mllp_client import MllpClient, Unacknowledged, answer_is_due
 from services.local.replay.dicom_client import DicomClient
-from services.local.replay.mllp_client import MllpClient, Unacknowledged, answer_is_due
 from services.local.replay.source import Item, Kind
 
 UNASKED = "none asked for"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import orjson
 
+from services.edge.mllp_client import msh
 from services.formats.hl7v2.files import split_messages
-from services.local.replay.mllp_client import msh
 from services.local.replay.source import BASE_MS, Item, Kind, Stay
 
 STEP_MS = 1000

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.cli import main
+from services.edge.mllp_client import MllpClient, Unacknowledged, acknowledgement, answer_is_due, control_id
 from services.local.ports import free_ports
 from services.local.replay import run as module
 from services.local.replay.channels import Answer, Verdict, _http_verdict, split_address
 from services.local.replay.command import summary
-from services.local.replay.mllp_client import MllpClient, Unacknowledged, acknowledgement, answer_is_due, control_id
 from services.local.replay.report import ReplayReport
 from services.local.replay.run import Clock, Run
 from services.local.replay.source import Item, Stay

@@ -16,13 +16,13 @@ from services.domain.events import ClinicalEvent, Condition, Document, Encounter
 from services.domain.features import Batch
 from services.domain.record import PatientRecord, fold
 from services.domain.site import Site
+from services.edge.mllp_client import control_id
 from services.formats.hl7v2 import read
 from services.formats.reading import Reading
 from services.local.replay.cinc2012 import Cinc2012
 from services.local.replay.cinc2019 import Cinc2019
 from services.local.replay.eicu import Eicu, age_years, icd10
 from services.local.replay.files import Hl7Files
-from services.local.replay.mllp_client import control_id
 from services.local.replay.nih_cxr import NihCxr
 from services.local.replay.run import items, write_to
 from services.local.replay.source import HOUR_MS, Item, Source, Stay, arrival_ms, merged
