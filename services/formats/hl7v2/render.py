@@ -1,10 +1,11 @@
-"""Messages that we send: ADT, ORU, MDM (v2.5.1), by keyword; and risk predictions as an ORU for the hospital."""
+"""Messages that we send: ADT, ORU, MDM (v2.5.1), by keyword."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
-from services.domain.prediction import Prediction, Risk, Status
 from services.formats.hl7v2 import times
 from services.formats.hl7v2.skeleton import VERSION, Row, fill
 
@@ -27,7 +28,8 @@ class Person:
     """PID: number within its authority, and what little else is sent."""
 
     number: str
-    authority: str
+    authority: str  # CX.4: a namespace, or an OID or a URI, which are sent as universal ids
+    type: str = "MR"  # HL7 table 0203
     family: str = ""
     given: str = ""
     birth_date: str = ""  # ISO 8601 date
@@ -49,13 +51,21 @@ class Visit:
     disposition: str = ""  # HL7 table 0112
 
 
+class Coded(NamedTuple):
+    """A coded value (CWE)."""
+
+    code: str
+    text: str
+    system: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One OBX. A number is sent as NM, with its comparator as SN; a text as ST."""
+    """One OBX. A number is sent as NM, with its comparator as SN; a text as ST, a coded value as CWE."""
 
     code: str
     display: str
-    value: float | str
+    value: float | str | Coded
     unit: str = ""
     system: str = "LN"
     unit_system: str = "UCUM"
@@ -64,6 +74,7 @@ class Result:
     status: str = "F"
     abnormal: str = ""
     reference_range: str = ""
+    method: Coded | None = None  # OBX-17
 
 
 _EVENTS = {"A01": "ADT_A01", "A02": "ADT_A02", "A03": "ADT_A03", "A04": "ADT_A01", "A08": "ADT_A01", "A13": "ADT_A01"}
@@ -79,7 +90,7 @@ def adt(event: str, envelope: Envelope, person: Person, visit: Visit, *, occurre
     rows: list[Row] = [
         _MSH,
         ("EVN", ((1, "{}"), (2, "{}"), (6, "{}"))),
-        _PID,
+        ("PID", _pid_fields(person)),
         _PV1,
     ]
     values = [
@@ -104,7 +115,7 @@ def oru_r01(
     status: str = "F",
 ) -> bytes:
     """ORU^R01: one order's results. `panel` is OBR-4 as code, text, system; `observed` OBR-7."""
-    rows: list[Row] = [_MSH, (f"{_PATIENT}.PID", _PID[1])]
+    rows: list[Row] = [_MSH, (f"{_PATIENT}.PID", _pid_fields(person))]
     values = [*_msh(envelope, "ORU", "R01", "ORU_R01"), *_pid(person)]
     if visit is not None:
         rows.append((f"{_PATIENT}.VISIT.PV1", _PV1[1]))
@@ -124,23 +135,31 @@ _ORDER = "PATIENT_RESULT.ORDER_OBSERVATION"
 
 def _obx(number: int, result: Result) -> tuple[Row, list[str]]:
     """One OBX in a group of its own."""
-    numeric = not isinstance(result.value, str)
-    kind, value = ("ST", "{}") if not numeric else ("SN", "{}^{}") if result.comparator else ("NM", "{}")
-    shown = f"{result.value:.10g}" if numeric else str(result.value)
-    values = [str(number), result.code, result.display, result.system]
-    values += [result.comparator, shown] if kind == "SN" else [shown]
-    fields = [(1, "{}"), (2, kind), (3, "{}^{}^{}"), (5, value)]
+    kind, parts = _value(result)
+    values = [str(number), result.code, result.display, result.system, *parts]
+    fields = [(1, "{}"), (2, kind), (3, "{}^{}^{}"), (5, "^".join("{}" for _ in parts))]
     for field, text, filled in (
         (6, "{}^{}^{}", [result.unit, result.unit, result.unit_system] if result.unit else []),
         (7, "{}", [result.reference_range] if result.reference_range else []),
         (8, "{}", [result.abnormal] if result.abnormal else []),
         (11, "{}", [result.status]),
         (14, "{}", [times.render(result.time)] if result.time else []),
+        (17, "{}^{}^{}", [*result.method] if result.method else []),
     ):
         if filled:
             fields.append((field, text))
             values += filled
     return (f"{_ORDER}.+OBSERVATION.OBX", tuple(fields)), values
+
+
+def _value(result: Result) -> tuple[str, list[str]]:
+    """OBX-2 and the components of OBX-5."""
+    if isinstance(result.value, Coded):
+        return "CWE", [*result.value]
+    if isinstance(result.value, str):
+        return "ST", [result.value]
+    shown = f"{result.value:.10g}"
+    return ("SN", [result.comparator, shown]) if result.comparator else ("NM", [shown])
 
 
 def mdm_t02(
@@ -159,7 +178,7 @@ def mdm_t02(
     rows: list[Row] = [
         _MSH,
         ("EVN", ((1, "{}"), (2, "{}"))),
-        _PID,
+        ("PID", _pid_fields(person)),
         _PV1,
         ("TXA", ((1, "1"), (2, "{}"), (3, "TX"), (4, "{}"), (12, "{}"), (17, "{}"), (19, "AV"))),
     ]
@@ -171,59 +190,6 @@ def mdm_t02(
     return fill("MDM_T02", rows, values)
 
 
-RISK_PANEL = ("97505-0", "Clinical risk assessment", "LN")
-"""OBR-4 of predictions: LOINC's name for a set of risk assessment findings."""
-
-_RISK_SYSTEM = "99WARDSTREAM"
-
-
-def risk_oru(envelope: Envelope, person: Person, prediction: Prediction, *, visit: Visit | None = None) -> bytes:
-    """A prediction for the hospital's own systems: one OBX per outcome.
-
-    A calibrated risk is an NM in %, a fallback score an NM; what the model would not judge is sent without a value,
-    status X (cannot be obtained), its reason in OBX-8's place as text, so that nobody reads silence as safety.
-    """
-    results = [_risk(risk, prediction) for risk in prediction.risks]
-    return oru_r01(
-        envelope,
-        person,
-        results,
-        filler=prediction.prediction_id,
-        panel=RISK_PANEL,
-        observed=prediction.as_of,
-        visit=visit,
-    )
-
-
-def _risk(risk: Risk, prediction: Prediction) -> Result:
-    name = f"Risk of {risk.outcome} by {prediction.model} {prediction.model_version}"
-    if risk.status is Status.SCORED and risk.probability is not None:
-        flag = "H" if risk.alert else "N"
-        value = round(100 * risk.probability, 2)
-        return Result(
-            code=risk.outcome,
-            display=name,
-            value=value,
-            unit="%",
-            system=_RISK_SYSTEM,
-            abnormal=flag,
-            time=prediction.as_of,
-        )
-    if risk.status is Status.FALLBACK and risk.score is not None:
-        display = f"{risk.outcome}: fallback score, {risk.reason}"
-        return Result(
-            code=f"{risk.outcome}-fallback",
-            display=display,
-            value=risk.score,
-            unit="{score}",
-            system=_RISK_SYSTEM,
-            abnormal="H" if risk.alert else "N",
-            time=prediction.as_of,
-        )
-    text = f"{risk.status}: {risk.reason}" if risk.reason else str(risk.status)
-    return Result(code=risk.outcome, display=name, value=text, system=_RISK_SYSTEM, status="X", time=prediction.as_of)
-
-
 _MSH: Row = (
     "MSH",
     (
@@ -231,7 +197,7 @@ _MSH: Row = (
         *((12, VERSION), (18, "UNICODE UTF-8")),
     ),
 )
-_PID: Row = ("PID", ((1, "1"), (3, "{}^^^{}^MR"), (5, "{}^{}"), (7, "{}"), (8, "{}")))
+_OID = re.compile(r"[012](\.\d+)+\Z", re.ASCII)
 _PV1: Row = (
     "PV1",
     ((1, "1"), (2, "{}"), (3, "{}^{}^{}^{}"), (19, "{}^^^{}^VN"), (36, "{}"), (44, "{}"), (45, "{}")),
@@ -246,9 +212,29 @@ def _msh(envelope: Envelope, code: str, event: str, structure: str) -> list[str]
     ]
 
 
+def _pid_fields(person: Person) -> tuple[tuple[int, str], ...]:
+    number = f"{{}}^^^{_assigner(person.authority)}^{{}}"
+    return (1, "1"), (3, number), (5, "{}^{}" if _is_named(person) else _UNNAMED), (7, "{}"), (8, "{}")
+
+
+_UNNAMED = "^^^^^^U"  # HL7 table 0200: unspecified
+
+
+def _is_named(person: Person) -> bool:
+    return bool(person.family or person.given)
+
+
+def _assigner(authority: str) -> str:
+    """CX.4 (HD): `NAMESPACE`, `&1.2.3&ISO` or `&https://hosp.example&URI`."""
+    if _OID.match(authority):
+        return "&{}&ISO"
+    return "&{}&URI" if ":" in authority else "{}"
+
+
 def _pid(person: Person) -> list[str]:
     birth = person.birth_date.replace("-", "")
-    return [person.number, person.authority, person.family, person.given, birth, person.sex]
+    name = [person.family, person.given] if _is_named(person) else []
+    return [person.number, person.authority, person.type, *name, birth, person.sex]
 
 
 def _pv1(visit: Visit) -> list[str]:

@@ -11,7 +11,8 @@ from services.domain.prediction import Outcome, Prediction, Risk, Status
 from services.domain.reasons import Rejected, RejectReason
 from services.domain.site import Site
 from services.formats.hl7v2 import read, structure
-from services.formats.hl7v2.render import Envelope, Person, Result, Visit, adt, mdm_t02, oru_r01, risk_oru
+from services.formats.hl7v2.render import Envelope, Person, Result, Visit, adt, mdm_t02, oru_r01
+from services.formats.hl7v2.risk import risk_oru
 from tests.unit.formats.hl7v2.samples import PID, RECEIVED_MS, SITE, facts, message, msh, reading
 
 SENT = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -47,7 +48,7 @@ def prediction() -> Prediction:
         model="risk_fusion",
         model_version="3",
         risks=[
-            Risk(outcome=Outcome.SEPSIS_6H, probability=0.1234, alert=True),
+            Risk(outcome=Outcome.SEPSIS_6H, probability=0.1234, alert=True, threshold=0.025),
             Risk(outcome=Outcome.MORTALITY, status=Status.INDETERMINATE, reason="too_little_data"),
             Risk(outcome=Outcome.DETERIORATION, status=Status.FALLBACK, score=7, reason="NEWS2", alert=True),
         ],
@@ -72,10 +73,29 @@ def test_what_we_send_is_read_as_it_was_meant() -> None:
 
 def test_a_risk_tells_the_hospital_its_value_and_what_was_not_judged_is_no_number() -> None:
     sepsis, mortality, fallback = facts(sent()["risk"], Observation)
-    assert (sepsis.value, sepsis.unit, sepsis.interpretation) == (12.34, "%", "H")
-    assert mortality.value == "indeterminate: too_little_data"
+    assert (sepsis.value, sepsis.unit, sepsis.interpretation, sepsis.reference_range) == (12.34, "%", "H", "<2.5")
+    assert mortality.value == "not judged: too little data"
     assert mortality.version.rank.numerator == 5  # OBX-11 X: cannot be obtained
-    assert fallback.value == 7.0
+    assert (fallback.code.code, fallback.value, fallback.unit) == ("news2", 7.0, "{score}")
+    assert b"|risk_fusion:3^risk_fusion 3^99WARDSTREAM\r" in sent()["risk"]  # OBX-17
+
+
+def test_a_correction_replaces_what_was_sent_under_its_filler_number() -> None:
+    raw = risk_oru(ENVELOPE, PERSON, prediction(), filler="first", corrected=True)
+    sent_again = [line.split(b"|") for line in raw.split(b"\r")]
+    (order,) = [fields for fields in sent_again if fields[0] == b"OBR"]
+    assert (order[3], order[25]) == (b"first", b"C")
+    assert {fields[11] for fields in sent_again if fields[0] == b"OBX"} == {b"C"}
+
+
+@pytest.mark.parametrize(
+    ("authority", "assigner"),
+    [("HOSP", b"HOSP"), ("1.2.3", b"&1.2.3&ISO"), ("https://h.example", b"&https://h.example&URI")],
+)
+def test_an_identifier_says_which_kind_its_authority_is(authority: str, assigner: bytes) -> None:
+    raw = risk_oru(ENVELOPE, Person(number="7", authority=authority, type="PI"), prediction())
+    assert b"|7^^^" + assigner + b"^PI||^^^^^^U|" in raw
+    assert structure.check(raw, SITE) is None
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zs", "Zl", "Zp"]), max_size=40))
