@@ -116,6 +116,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="event time over wall time; 0 (default): as fast as it goes",
     )
     replay.add_argument("--connections", type=int, default=4, metavar="N", help="MLLP connections")
+    replay.add_argument(
+        "--disorder",
+        type=int,
+        default=None,
+        metavar="SEED",
+        help="with late, repeated, preliminary, corrected and withdrawn results, and out of order; the end is the same",
+    )
     replay.add_argument("--dry-run", action="store_true", help="print the messages instead of sending them")
 
     topics = command("topics", _topics, "Create the topics where they are missing, and list them with their settings.")

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from services.bus.settings import Settings, load
 from services.local.replay.channels import Edge, split_address
 from services.local.replay.chart import stamp
+from services.local.replay.disorder import Disorder
 from services.local.replay.report import ReplayReport
 from services.local.replay.run import items, replay
 from services.local.replay.source import Source
@@ -23,6 +24,8 @@ def command(args: argparse.Namespace) -> int:
     """Replay. Exit status 0: every message was kept or refused; 1: some had no answer; 2: the source cannot be read."""
     try:
         source = open_source(args.source, args.path)
+        if args.disorder is not None:
+            source = Disorder(source, args.disorder)
         if args.dry_run:
             return show(source, args.limit, sys.stdout)
         edge = edge_of(load())
