@@ -16,19 +16,24 @@ Errors, all below `ObjectError`; their texts name the reference, never what is i
 """
 
 import asyncio
-import hashlib
+import logging
 import os
 import re
 import secrets
 import stat
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import NewType, Protocol
+from typing import Protocol, TypeVar
 
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import MemoryStore, S3Store, from_url
 
-Reference = NewType("Reference", str)
+from services.domain.references import Reference, reference_of
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 _REFERENCE = re.compile(r"sha256/([0-9a-f]{2})/(\1[0-9a-f]{62})", re.ASCII)
 
@@ -72,12 +77,6 @@ class ObjectStore(Protocol):
     async def exists(self, reference: str) -> bool:
         """Whether the object is there. Raises BadReference, StoreUnavailable."""
         ...
-
-
-def reference_of(data: bytes) -> Reference:
-    """The name of these bytes."""
-    name = hashlib.sha256(data).hexdigest()
-    return Reference(f"sha256/{name[:2]}/{name}")
 
 
 def check_reference(reference: str) -> Reference:
@@ -210,6 +209,46 @@ class RemoteObjects:
         except (BaseError, OSError) as error:
             raise StoreUnavailable(f"cannot look for {reference}: {type(error).__name__}") from error
         return True
+
+
+RETRY_S = 2.0
+"""Between two tries of `Persistent` while the store is away."""
+
+
+class Persistent:
+    """A store that is asked again for as long as it is away, for steps that must not go on without it.
+
+    `on_wait` is called before each wait, so that a step that waits does not look like one that hangs.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        on_wait: Callable[[], None] = lambda: None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._store, self._on_wait, self._sleep = store, on_wait, sleep
+
+    async def put(self, data: bytes, content_type: str = "application/octet-stream") -> Reference:
+        """`ObjectStore.put`."""
+        return await self._insist(lambda: self._store.put(data, content_type))
+
+    async def get(self, reference: str) -> bytes:
+        """`ObjectStore.get`. Raises BadReference, ObjectMissing, ObjectCorrupt."""
+        return await self._insist(lambda: self._store.get(reference))
+
+    async def exists(self, reference: str) -> bool:
+        """`ObjectStore.exists`. Raises BadReference."""
+        return await self._insist(lambda: self._store.exists(reference))
+
+    async def _insist(self, ask: Callable[[], Awaitable[_T]]) -> _T:
+        while True:
+            try:
+                return await ask()
+            except StoreUnavailable as error:
+                log.warning("object store away: %s", type(error).__name__)
+            self._on_wait()
+            await self._sleep(RETRY_S)
 
 
 def open_store(address: str) -> ObjectStore:

@@ -11,10 +11,11 @@ import msgspec
 from kafka import KafkaConsumer, TopicPartition
 
 from services.bus.connect import connection
-from services.bus.objects import ObjectError, open_store, reference_of
+from services.bus.objects import ObjectError, open_store
 from services.bus.settings import Settings
 from services.bus.topics import RAW_BY_FORMAT
 from services.domain.reasons import Rejected
+from services.domain.references import reference_of
 from services.formats import dicom
 from services.formats.hl7v2.files import split_messages
 

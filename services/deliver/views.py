@@ -87,7 +87,13 @@ def _is_number(row: Row) -> bool:
 def _notes(record: PatientRecord) -> list[dict[str, Any]]:
     encoded = {e.of for e in record.embeddings.values()}
     notes = [
-        {"title": d.title, "time": round(d.time.timestamp() * 1000), "encoded": d.id in encoded}
+        {
+            "title": d.title,
+            "time": round(d.time.timestamp() * 1000),
+            "encoded": d.id in encoded,
+            "file": d.id if d.encapsulated else "",
+            "content_type": d.content_type,
+        }
         for d in record.documents.values()
         if d.version.rank < 5
     ]

@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from mimetypes import guess_extension
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from services.deliver.models_view import ModelFacts
 from services.deliver.people import People
 from services.deliver.stream import Evicted, Stream
 from services.deliver.views import patient_view
+from services.domain.events import Rank
 from services.domain.site import Site
+from services.formats.attachments import media_type
 
 STATIC = Path(__file__).parent / "static"
 SEND_TIMEOUT_S = 10.0  # for one write to a browser; a stuck one is cut off and comes back by itself
@@ -88,6 +91,7 @@ def application(
             web.get("/", _index),
             web.get("/api/ward", _ward),
             web.get("/api/patients/{patient}", _patient),
+            web.get("/api/patients/{patient}/documents/{document}", _document),
             web.get("/api/images/{reference:.+}", _image),
             web.get("/api/health", _health),
             web.get("/api/models", _models),
@@ -155,6 +159,21 @@ async def _image(request: web.Request) -> web.Response:
     if not data.startswith(PNG):  # thumbnails alone: whole DICOM objects and attachments do not leave by this door
         return _json({"error": "not_an_image", "hint": "only thumbnails are served here"}, 404)
     return web.Response(body=data, content_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
+
+
+async def _document(request: web.Request) -> web.Response:
+    """A PDF, image or the like of a note, to be saved: what a sender wrote is never shown within this page."""
+    found = request.app[BOARD].patient(request.match_info["patient"])
+    document = found[0].documents.get(request.match_info["document"]) if found else None
+    if document is None or not document.encapsulated or document.version.rank >= Rank.CANCELLED:
+        return _json({"error": "not_found", "hint": "the patient has no such document"}, 404)
+    try:
+        data = await request.app[OBJECTS].get(document.encapsulated)
+    except ObjectError:
+        return _json({"error": "not_found", "hint": "no such object in the object store"}, 404)
+    kind = media_type(document.content_type)
+    headers = {hdrs.CONTENT_DISPOSITION: f'attachment; filename="document{guess_extension(kind) or ".bin"}"'}
+    return web.Response(body=data, content_type=kind, headers=headers)
 
 
 async def _health(request: web.Request) -> web.Response:

@@ -130,15 +130,18 @@ class Observation(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="obse
 
 
 class Document(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="document"):
-    """A note or report (MDM TXA/OBX TX, FHIR DocumentReference/DiagnosticReport). `text` is not kept in the record."""
+    """A note or report (MDM TXA/OBX TX, FHIR DocumentReference/DiagnosticReport). `text` is not kept in the record.
+
+    What is not plain text lies in the object store under `encapsulated`; of HTML and RTF `text` is what they show.
+    """
 
     time: datetime
     title: str = ""  # a type or section name, never free text of the note
     code: Code | None = None
     text: str = ""
-    text_sha256: str = ""
+    text_sha256: str = ""  # of the text, else of the payload
     encounter: str = ""
-    encapsulated: str = ""  # object store reference of an ED/attachment payload
+    encapsulated: str = ""  # object store reference of an ED's or Attachment's payload, named by its SHA-256
     content_type: str = "text/plain"
 
 

@@ -36,6 +36,7 @@ class RejectReason(StrEnum):
     OBJECT_CORRUPT = "object_corrupt"  # its SHA-256 differs from the event's
     UNREADABLE_PIXELS = "unreadable_pixels"
     SCHEMA_VIOLATION = "schema_violation"  # an event on an internal topic does not fit its schema
+    REFUSED_BY_RECEIVER = "refused_by_receiver"  # the hospital's system did not take what we sent: AR, or AE for good
     STEP_FAILED = "step_failed"  # a defect of ours: the step raised
 
 
@@ -50,6 +51,7 @@ class FilterReason(StrEnum):
     ACCOUNT_NOT_PATIENT = "account_not_patient"  # A35, A36, A41...: merges of accounts or visits alone
     NO_CLINICAL_CONTENT = "no_clinical_content"
     NO_VALUE = "no_value"
+    CONTENT_ELSEWHERE = "content_elsewhere"  # a pointer or URL to content, which is not fetched
     NO_CODE = "no_code"
     NO_TIME = "no_time"
     NOT_A_NUMBER = "not_a_number"  # NM that is not one

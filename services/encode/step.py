@@ -7,7 +7,6 @@ dead letter), yield nothing. While the model server or the object store is away 
 
 import asyncio
 import hashlib
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ import msgspec
 import numpy as np
 
 from services.bus.messages import Message, Output, carried, dead_letter
-from services.bus.objects import BadReference, ObjectCorrupt, ObjectMissing, ObjectStore, StoreUnavailable
+from services.bus.objects import BadReference, ObjectCorrupt, ObjectMissing, ObjectStore, Persistent
 from services.bus.topics import CLINICAL_EVENTS, RECORD_UPDATES, Topic
 from services.domain.events import ClinicalEvent, Document, Embedding, Imaging, Rank, decode_event, digest, encode_event
 from services.domain.images import encodable
@@ -28,10 +27,6 @@ from services.inference.caller import Caller
 from services.inference.checks import Invalid
 from services.inference.manifest import Manifest
 
-log = logging.getLogger(__name__)
-
-STORE_RETRY_S = 2.0
-"""Between two tries while the object store is away."""
 HELD_BYTES = 64 << 20
 """Once the objects at hand come to so much, they are decoded before the next is fetched: two large radiographs."""
 
@@ -93,10 +88,8 @@ class EncodeStep:
         self._held_bytes = held_bytes
         self._notes = notes
         self._images = images
-        self._objects = objects
+        self._objects = Persistent(objects, on_wait, sleep)
         self._pictures = pictures
-        self._sleep = sleep
-        self._on_wait = on_wait
 
     async def __call__(self, messages: Sequence[Message]) -> Sequence[Sequence[Output]]:
         events = [_event(message) for message in messages]
@@ -157,22 +150,18 @@ class EncodeStep:
     async def _fetch(self, item: Item) -> bytes | None:
         """The object's bytes; None, with the item's refusal set, when they are not there or not the ones meant."""
         assert isinstance(item.fact, Imaging)
-        while True:
-            try:
-                data = await self._objects.get(item.fact.object)
-            except (ObjectMissing, BadReference):
-                item.result = Rejected(RejectReason.OBJECT_MISSING, "object")
-                return None
-            except ObjectCorrupt:
-                item.result = Rejected(RejectReason.OBJECT_CORRUPT, "object")
-                return None
-            except StoreUnavailable as error:
-                await self._store_away(error)
-                continue
-            if item.fact.object_sha256 and hashlib.sha256(data).hexdigest() != item.fact.object_sha256:
-                item.result = Rejected(RejectReason.OBJECT_CORRUPT, "object_sha256")
-                return None
-            return data
+        try:
+            data = await self._objects.get(item.fact.object)
+        except (ObjectMissing, BadReference):
+            item.result = Rejected(RejectReason.OBJECT_MISSING, "object")
+            return None
+        except ObjectCorrupt:
+            item.result = Rejected(RejectReason.OBJECT_CORRUPT, "object")
+            return None
+        if item.fact.object_sha256 and hashlib.sha256(data).hexdigest() != item.fact.object_sha256:
+            item.result = Rejected(RejectReason.OBJECT_CORRUPT, "object_sha256")
+            return None
+        return data
 
     async def _encode(self, encoder: Encoder, items: Sequence[Item]) -> None:
         ready = [item for item in items if item.arrays is not None and item.result is None]
@@ -182,20 +171,8 @@ class EncodeStep:
             if isinstance(answer, Invalid):
                 item.result = Rejected(RejectReason.STEP_FAILED, item.fact.__class__.__name__.lower(), answer.reason)
             else:
-                reference = await self._keep(item.thumbnail) if item.thumbnail else ""
+                reference = await self._objects.put(item.thumbnail, "image/png") if item.thumbnail else ""
                 item.result = embedding(item.fact, encoder.manifest, answer, reference)
-
-    async def _keep(self, thumbnail: bytes) -> str:
-        while True:
-            try:
-                return await self._objects.put(thumbnail, "image/png")
-            except StoreUnavailable as error:
-                await self._store_away(error)
-
-    async def _store_away(self, error: StoreUnavailable) -> None:
-        log.warning("object store away: %s", type(error).__name__)
-        self._on_wait()
-        await self._sleep(STORE_RETRY_S)
 
     def _outputs(self, message: Message, event: ClinicalEvent, items: Sequence[Item]) -> list[Output]:
         outputs = []

@@ -8,9 +8,9 @@ from typing import IO, Any
 
 import msgspec
 
-from services.bus.objects import reference_of
 from services.domain.events import FilteredPart, encode_event
 from services.domain.reasons import Rejected
+from services.domain.references import reference_of
 from services.domain.site import Site
 from services.formats import dicom
 from services.formats.hl7v2.files import split_messages

@@ -1,10 +1,16 @@
-"""The normalizing step: a raw message -> its clinical events, or a filtered message, or a dead letter."""
+"""The normalizing step: a raw message -> its clinical events, or a filtered message, or a dead letter.
 
-from collections.abc import Iterator, Sequence
+What a message carries within itself (a PDF, an image) goes to the object store, and only when it is kept there do the
+events that refer to it go out. While the store is away the step waits.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import msgspec
 
 from services.bus.messages import ORIGIN, FilteredMessage, Message, Origin, Output, carried, dead_letter
+from services.bus.objects import ObjectStore, Persistent
 from services.bus.topics import CLINICAL_EVENTS, DICOM_RAW, FHIR_RAW, FILTERED_MESSAGES, HL7_RAW, Topic
 from services.domain.events import FilteredPart, encode_event
 from services.domain.reasons import Rejected
@@ -21,21 +27,39 @@ _ENCODER = msgspec.json.Encoder(order="deterministic")
 
 
 class Normalize:
-    """The batch step of the normalize service; it needs no I/O."""
+    """The batch step of the normalize service. Its one I/O is keeping attachments."""
 
     name = "normalize"
     inputs: tuple[Topic, ...] = (HL7_RAW, FHIR_RAW, DICOM_RAW)
     max_batch = 200
 
-    def __init__(self, site: Site) -> None:
+    def __init__(
+        self,
+        site: Site,
+        objects: ObjectStore,
+        *,
+        on_wait: Callable[[], None] = lambda: None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self.site = site
+        self._objects = Persistent(objects, on_wait, sleep)
 
     async def __call__(self, messages: Sequence[Message]) -> Sequence[Sequence[Output]]:
-        return [list(self.answer(message)) for message in messages]
+        readings = [self.read(message) for message in messages]
+        await self._keep(readings)
+        return [list(self.answer(*pair)) for pair in zip(messages, readings, strict=True)]
 
-    def answer(self, message: Message) -> Iterator[Output]:
+    def read(self, message: Message) -> Reading | Rejected:
+        """What one raw message says."""
+        return read(FORMAT_OF_TOPIC[message.topic], message.value, self.site, message.timestamp_ms)
+
+    async def _keep(self, readings: Sequence[Reading | Rejected]) -> None:
+        """Return when all attachments of the batch are kept."""
+        found = [one for reading in readings if isinstance(reading, Reading) for one in reading.attachments]
+        await asyncio.gather(*(self._objects.put(one.data, one.content_type) for one in found))
+
+    def answer(self, message: Message, reading: Reading | Rejected) -> Iterator[Output]:
         """What one raw message gives: never nothing."""
-        reading = read(FORMAT_OF_TOPIC[message.topic], message.value, self.site, message.timestamp_ms)
         if isinstance(reading, Rejected):
             yield dead_letter(message, reading, self.name)
         elif reading.events:

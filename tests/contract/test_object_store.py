@@ -22,8 +22,8 @@ from services.bus.objects import (
     ObjectStore,
     StoreUnavailable,
     open_store,
-    reference_of,
 )
+from services.domain.references import reference_of
 
 ABSENT = reference_of(b"nobody has kept this")
 

@@ -20,8 +20,9 @@ from pynetdicom import AE
 from pynetdicom.dimse_primitives import C_STORE
 
 from services.bus.messages import DeadLetter
-from services.bus.objects import FolderObjects, Reference, StoreUnavailable
+from services.bus.objects import FolderObjects, StoreUnavailable
 from services.bus.topics import DEAD_LETTERS, DICOM_RAW
+from services.domain.references import Reference
 from services.edge import dicom_scp, dicom_wire
 from services.edge.dicom_intake import DicomIntake
 from services.edge.dicom_scp import DicomScp

@@ -1,5 +1,6 @@
 """The command line: help with examples, exit statuses, and what `normalize` prints."""
 
+import asyncio
 import io
 import json
 from pathlib import Path
@@ -97,13 +98,15 @@ def test_a_file_that_cannot_be_opened_is_named_and_makes_the_exit_status_2(tmp_p
 
 def test_the_offline_and_the_live_reading_are_the_same(tmp_path):
     from services.bus.messages import Message
+    from services.bus.objects import open_store
     from services.bus.topics import HL7_RAW
     from services.normalize.step import Normalize
 
     (tmp_path / "a.hl7").write_bytes(ORU)
     _, lines, _ = normalize(tmp_path / "a.hl7")
     message = Message(HL7_RAW.name, 0, 0, None, ORU.replace(b"\n", b"\r"), {}, 1_900_000_000_000)
-    live = [json.loads(output.value) for output in Normalize(SITE).answer(message)]
+    (outputs,) = asyncio.run(Normalize(SITE, open_store("memory:"))([message]))
+    live = [json.loads(output.value) for output in outputs]
     assert [event["facts"] for event in live] == [line["facts"] for line in lines]
 
 

@@ -58,11 +58,19 @@ function sections(view, redraw) {
     view.modalities.length ? dataTable(view.modalities) : hint("No model has looked yet."),
     ...series(view, domain),
     ...images(view.images),
-    ...list("Notes", view.notes, (note) => [note.title || "Note", `${clock(note.time)}${note.encoded ? "" : " · not read by a model"}`]),
+    ...list("Notes", view.notes, (note) => [noteTitle(note, view.patient), `${clock(note.time)}${note.encoded ? "" : " · not read by a model"}`]),
     ...list("Diagnoses", view.conditions, (item) => [item.name, clock(item.time)]),
     ...list("Medication", view.medications, (item) => [item.name, clock(item.time)]),
     trace(view),
   ];
+}
+
+// What came as a file (a PDF, an image) is a link to it.
+function noteTitle(note, patient) {
+  const title = note.title || "Note";
+  if (!note.file) return title;
+  const kind = note.content_type.split("/")[1].toUpperCase();
+  return el("a", { href: `/api/patients/${patient}/documents/${note.file}`, download: true }, `${title} (${kind})`);
 }
 
 const back = () => el("a", { class: "back", href: "#ward" }, "← Ward list");

@@ -8,6 +8,7 @@ import orjson
 from services.domain.events import Rank, Version, digest
 from services.domain.reasons import FilterReason
 from services.domain.site import Site
+from services.formats.attachments import Attachment
 from services.formats.fhir import datatypes, times
 from services.formats.fhir.access import Object, first, obj, text
 from services.formats.fhir.bundle import Entry, Message, target
@@ -26,6 +27,7 @@ class Context:
         self.zone: tzinfo = site.zone
         self.latest_ms = received_ms + site.max_future // timedelta(milliseconds=1)
         self.subjects = Subjects(message, site)
+        self.attachments: dict[str, Attachment] = {}  # by reference
 
 
 class Item:

@@ -2,18 +2,19 @@
 
 import base64
 import binascii
+from collections.abc import Iterator
 from datetime import datetime
 from hashlib import sha256
 
 from services.domain.events import AnyFact, Code, Document, Rank, digest
 from services.domain.reasons import FilterReason
+from services.formats.attachments import Form, form
 from services.formats.fhir import datatypes
 from services.formats.fhir.access import Object, first, items, numbered, obj, text
 from services.formats.fhir.bundle import Entry
 from services.formats.fhir.context import Item, identity
 from services.formats.fhir.observation import RANKS, observations
 
-_TEXTUAL = frozenset({"text/plain", "text/markdown"})
 _DOC_STATUS = {"preliminary": Rank.PRELIMINARY, "final": Rank.FINAL, "amended": Rank.AMENDED}
 
 
@@ -96,8 +97,8 @@ def _documents(item: Item, forms: list[tuple[int, Object]], element: str, rank: 
     encounter = item.encounter(resource.get("encounter") or obj(resource.get("context")).get("encounter"))
     found: list[AnyFact] = []
 
-    def add(n: int, content: str, payload: bytes, kind: str) -> None:
-        body = content.encode() if content else payload
+    def add(n: int, one: Form) -> None:
+        body = one.text.encode() or (one.attachment.data if one.attachment else b"")
         found.append(
             Document(
                 id=_id(item, n),
@@ -105,24 +106,42 @@ def _documents(item: Item, forms: list[tuple[int, Object]], element: str, rank: 
                 time=at,
                 title=_title(code),
                 code=code,
-                text=content,
+                text=one.text,
                 text_sha256=sha256(body).hexdigest() if body else "",
                 encounter=encounter,
-                content_type=kind,
+                encapsulated=one.reference,
+                content_type=one.content_type,
             )
         )
 
-    for n, attachment in forms:
-        form = _payload(attachment)
-        if isinstance(form, FilterReason):
-            item.drop(form, f"{element}[{n}]")
-        else:
-            add(n, *form)
+    for n, one in _forms(item, forms, element, rank):
+        add(n, one)
     if not found and (conclusion or rank.retracted):
-        add(0, conclusion, b"", "text/plain")
+        add(0, Form("text/plain", conclusion, None))
     if not found and not forms:
         item.drop(FilterReason.NO_VALUE, element)
     return found
+
+
+def _forms(item: Item, forms: list[tuple[int, Object]], element: str, rank: Rank) -> Iterator[tuple[int, Form]]:
+    """The document's forms with their positions; nothing of what a withdrawn one said.
+
+    They say the same (R4 sections 10.2.4, 2.42.4), so the first that has text speaks for all: a note counts once.
+    """
+    said = False
+    for n, attachment in forms:
+        one = Form("text/plain", "", None) if rank.retracted else _form(item, attachment)
+        if isinstance(one, FilterReason):
+            item.drop(one, f"{element}[{n}]")
+            continue
+        if said:
+            one = Form(one.content_type, "", one.attachment)
+            if one.attachment is None:
+                continue
+        said = said or bool(one.text)
+        if one.attachment is not None:
+            item.ctx.attachments[one.reference] = one.attachment
+        yield n, one
 
 
 def _when(item: Item) -> datetime | None:
@@ -150,27 +169,30 @@ def _title(code: Code | None) -> str:
     return (code.display or (code.code if code.system else "")) if code else ""
 
 
-def _payload(attachment: Object) -> tuple[str, bytes, str] | FilterReason:
-    """(text, bytes, content type) of an Attachment. Of what is not text, type and SHA-256 are kept.
+def _form(item: Item, attachment: Object) -> Form | FilterReason:
+    """An Attachment's payload, or that of the Binary of this message to which its `url` leads.
 
-    NO_VALUE when the data lie elsewhere (`url`), UNSUPPORTED_VALUE_TYPE when they are not base64.
+    CONTENT_ELSEWHERE when the data lie elsewhere, NO_VALUE when there are none, UNSUPPORTED_VALUE_TYPE when they are
+    not base64.
     """
-    data = text(attachment.get("data"))
+    data, kind, url = text(attachment.get("data")), text(attachment.get("contentType")), text(attachment.get("url"))
+    if not data and url:
+        binary = _binary(item, url)
+        data, kind = text(binary.get("data")), kind or text(binary.get("contentType"))
     if not data:
-        return FilterReason.NO_VALUE
+        return FilterReason.CONTENT_ELSEWHERE if url else FilterReason.NO_VALUE
     try:
         payload = base64.b64decode("".join(data.split()), validate=True)
     except (ValueError, binascii.Error):
         return FilterReason.UNSUPPORTED_VALUE_TYPE
-    full = text(attachment.get("contentType")).lower() or "application/octet-stream"
-    kind, _, parameters = full.partition(";")
-    kind = kind.strip()
-    if kind not in _TEXTUAL:
-        return "", payload, kind if kind.isprintable() and len(kind) < 100 else "application/octet-stream"
-    charset = parameters.partition("charset=")[2].strip().strip('"') or "utf-8"
-    try:
-        content = payload.decode(charset, "replace")
-    except (LookupError, ValueError):
-        content = payload.decode("utf-8", "replace")
-    content = content.replace("\r\n", "\n").strip()
-    return (content, payload, kind) if content else FilterReason.NO_VALUE
+    found = form(payload, kind, kind.lower().partition("charset=")[2].partition(";")[0])
+    return found if found.text or (found.attachment and payload) else FilterReason.NO_VALUE
+
+
+def _binary(item: Item, url: str) -> Object:
+    """The Binary that a URL means within the resource or its message; an empty object when it is not there."""
+    if url[0] == "#":
+        held = (one for one in items(item.resource.get("contained")) if text(one.get("id")) == url[1:])
+        return next(held, {})
+    entry = item.ctx.message.find(url, item.entry)
+    return entry.resource if entry is not None and entry.type == "Binary" else {}

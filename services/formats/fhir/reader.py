@@ -125,7 +125,8 @@ def interpret(message: Message, raw: bytes, site: Site, received_ms: int) -> Rea
     if not about and not parts:
         parts = (Filtered(FilterReason.NO_CLINICAL_CONTENT, "entry"),)
     name = blake2b(FORMAT.encode() + b"\x1f" + raw, digest_size=12)
-    return Reading(FORMAT, kind, message_id(message, raw), tuple(_events(name, kind, about)), parts)
+    events = tuple(_events(name, kind, about))
+    return Reading(FORMAT, kind, message_id(message, raw), events, parts, tuple(ctx.attachments.values()))
 
 
 def message_id(message: Message, raw: bytes) -> str:

@@ -57,6 +57,7 @@ def read(raw: bytes, site: Site, received_ms: int) -> Reading | Rejected:
         message_id,
         _events(ctx, raw, found, parts),
         tuple(Filtered(reason, where) for reason, where in filtered),
+        tuple(ctx.attachments.values()),
     )
 
 

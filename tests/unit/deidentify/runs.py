@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from services.bus.objects import reference_of
 from services.deidentify import words
 from services.deidentify.manifest import EVENTS
 from services.deidentify.recording import Recorded
@@ -15,6 +14,7 @@ from services.deidentify.report import Report
 from services.deidentify.run import Deidentifier, Options
 from services.domain.events import AnyFact, ClinicalEvent, Document, Merge, Observation, decode_event
 from services.domain.reasons import Rejected
+from services.domain.references import reference_of
 from services.domain.site import Site
 from services.formats import dicom
 from services.formats.reading import Reading

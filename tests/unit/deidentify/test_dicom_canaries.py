@@ -9,10 +9,10 @@ from pydicom.datadict import dictionary_VR, keyword_dict
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from services.bus.objects import reference_of
 from services.deidentify import image
 from services.deidentify.manifest import OBJECTS
 from services.domain.events import Imaging
+from services.domain.references import reference_of
 from services.formats.dicom.pixels import decode
 from tests.unit.deidentify.canaries import DAY, DIGITS, WORD, leaks, word
 from tests.unit.deidentify.runs import as_read, assert_same_facts, deidentify, events

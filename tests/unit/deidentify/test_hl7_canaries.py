@@ -1,3 +1,4 @@
+import base64
 import gzip
 import re
 import tempfile
@@ -194,3 +195,24 @@ def test_a_note_leaves_as_a_document_without_text_unless_it_is_asked_for(tmp_pat
     assert [type(f).__name__ for e in events(tmp_path / "out") for f in e.facts].count("Document") == 1
     deidentify(tmp_path / "text", ("hl7v2", note), keep_text=True)
     assert leaks(tmp_path / "text") != [], "the search finds what is there"
+
+
+def attached(content: bytes, kind: str) -> bytes:
+    data = base64.b64encode(content).decode()
+    return oru(f"OBX|1|ED|18748-4^Report^LN||RAD^{kind}^Base64^{data}||||||F")
+
+
+@pytest.mark.parametrize("kind", ["AP^PDF", "IM^JPEG", "TEXT^HTML", "AP^RTF"])
+def test_an_attachment_never_leaves_whatever_is_asked_for(tmp_path, kind):
+    content = f"{{\\rtf {word()}}}" if kind == "AP^RTF" else f"%PDF <p hidden={word()}>{word()}</p>"
+    raw = attached(content.encode(), kind)
+    (document,) = [fact for event in as_read(("hl7v2", raw)) for fact in event.facts if isinstance(fact, Document)]
+    assert document.encapsulated, "there is something to leak"
+    deidentify(tmp_path / "out", ("hl7v2", raw))
+    assert leaks(tmp_path / "out") == []
+    deidentify(tmp_path / "text", ("hl7v2", raw), keep_text=True)
+    for folder in (tmp_path / "out", tmp_path / "text"):
+        assert not list((folder / "objects").rglob("*"))
+        (left,) = [fact for event in events(folder) for fact in event.facts if isinstance(fact, Document)]
+        assert (left.encapsulated, left.text_sha256) == ("", "")
+        assert left.text == (document.text if folder.name == "text" else "")

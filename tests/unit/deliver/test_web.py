@@ -14,10 +14,12 @@ from services.deliver.health_view import HealthView
 from services.deliver.models_view import models_in
 from services.deliver.stream import Stream
 from services.deliver.web import PNG, application
+from services.domain.events import Document, Rank, Version
 from services.domain.record import PatientRecord, encode_record
+from services.domain.references import reference_of
 from services.domain.site import Site
 from tests.support import ROOT
-from tests.unit.deliver.support import SECRET, board, hospital_board, prediction, record
+from tests.unit.deliver.support import SECRET, T0, board, hospital_board, prediction, record
 
 
 def app(made=None, stream=None, **options):
@@ -184,3 +186,40 @@ async def test_nothing_on_any_address_of_the_page_holds_the_number():
             text = await (await client.get(path)).text()
             assert json.loads(text)
             assert "SECRET" not in text
+
+
+PDF = b"%PDF-1.7 a report"
+
+
+def filed(**more):
+    return Document(
+        id="d1",
+        version=more.pop("version", Version()),
+        time=T0,
+        title="Report",
+        encapsulated=reference_of(PDF),
+        content_type=more.pop("content_type", "application/pdf"),
+    )
+
+
+async def saved(document, path="/api/patients/p/documents/d1"):
+    made = app(board(prediction(), facts=[document]))
+    await made[module.OBJECTS].put(PDF)
+    async with TestClient(TestServer(made)) as client, client.get(path) as answer:
+        return answer.status, answer.headers, await answer.read()
+
+
+async def test_a_document_that_came_as_a_file_can_be_saved_and_is_never_shown_within_the_page():
+    status, headers, body = await saved(filed())
+    assert (status, body, headers["Content-Type"]) == (200, PDF, "application/pdf")
+    assert headers["Content-Disposition"] == 'attachment; filename="document.pdf"'
+    _, headers, _ = await saved(filed(content_type="text/html\r\nX: y"))
+    assert headers["Content-Type"] == "application/octet-stream"
+    _, headers, _ = await saved(filed(content_type="text/html"))
+    assert headers["Content-Disposition"].startswith("attachment")
+
+
+async def test_a_withdrawn_or_unknown_document_is_not_given_out():
+    assert (await saved(filed(version=Version(rank=Rank.ENTERED_IN_ERROR))))[0] == 404
+    assert (await saved(filed(), "/api/patients/p/documents/other"))[0] == 404
+    assert (await saved(filed(), "/api/patients/other/documents/d1"))[0] == 404

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from services.assemble.step import Assemble
 from services.bus.messages import EVENT_ID, FilteredMessage, Message, Origin, Output, dead_letter
+from services.bus.objects import open_store
 from services.bus.topics import (
     CLINICAL_EVENTS,
     DEAD_LETTERS,
@@ -321,7 +322,9 @@ def test_one_of_the_events_of_a_message_cannot_disappear():
     topics = Topics()
     raw = topics.put(FHIR_RAW, msgspec.json.encode(BUNDLE), "a")
     assert topics.lost() == {"normalize": 1}
-    events = topics.publish(list(Normalize(Site(name="test", secret=b"secret" * 6)).answer(raw)))
+    normalize = Normalize(Site(name="test", secret=b"secret" * 6), open_store("memory:"))
+    (outputs,) = asyncio.run(normalize([raw]))
+    events = topics.publish(list(outputs))
     assert [one.topic for one in events] == [CLINICAL_EVENTS.name] * 3
     assert "normalize" not in topics.lost()
     for absent in events:

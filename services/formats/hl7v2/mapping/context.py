@@ -12,6 +12,7 @@ from services.domain import codes, identity, units
 from services.domain.events import Code, Identifier, Rank, Version
 from services.domain.reasons import FilterReason, Rejected, RejectReason
 from services.domain.site import Site
+from services.formats.attachments import Attachment
 from services.formats.hl7v2 import times
 from services.formats.hl7v2.er7 import NULL, Message, Segment
 from services.formats.hl7v2.header import Header
@@ -78,6 +79,7 @@ class Context:
 
     __slots__ = (
         "_names",
+        "attachments",
         "authority",
         "filtered",
         "head",
@@ -105,6 +107,7 @@ class Context:
         self._names = blake2b(source.encode(), digest_size=8)
         self.authority = self.site.default_authority or head.sending_facility
         self.filtered: dict[tuple[FilterReason, str], None] = {}
+        self.attachments: dict[str, Attachment] = {}  # by reference
 
     def drop(self, reason: FilterReason, where: str) -> None:
         """Set a part aside."""

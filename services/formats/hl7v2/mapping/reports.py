@@ -7,6 +7,7 @@ from hashlib import sha256
 
 from services.domain.events import Code, Document, Rank, Version
 from services.domain.reasons import FilterReason
+from services.formats.attachments import Form, form, media_type
 from services.formats.hl7v2.mapping.context import Context
 
 _SUBTYPES = {  # ED.3 (HL7 table 0291) by itself names the content
@@ -25,7 +26,6 @@ _SUBTYPES = {  # ED.3 (HL7 table 0291) by itself names the content
     "octet-stream": "application/octet-stream",
     "x-hl7-cda-level-one": "application/hl7-cda+xml",
 }
-_TEXTUAL = frozenset({"text/plain"})
 
 
 def report(
@@ -54,32 +54,34 @@ def encapsulated(
     code: Code | None,
     encounter: str,
 ) -> Document | FilterReason:
-    """An ED value: plain text becomes the document's text; of anything else its type and SHA-256 are kept.
+    """An ED value: its text where it has one, and the payload of what is not plain text among `ctx.attachments`.
 
-    The payload itself stays in the raw message, which the event id names.
+    Of a document that is withdrawn nothing is kept but that it was.
     """
     parts = [ctx.message.decoded(part) for part in ctx.message.components(raw)] + [""] * 5
     _, kind, subtype, encoding, data = parts[:5]
-    payload = _payload(encoding, data)
-    if isinstance(payload, FilterReason):
-        if rank < Rank.CANCELLED:
-            return payload
-        payload = b""
     content_type = _content_type(kind, subtype)
-    text = ""
-    if content_type in _TEXTUAL:
-        text = payload.decode("utf-8", "replace").replace("\r\n", "\n").strip()
-    digest = sha256(text.encode() if text else payload).hexdigest() if payload else ""
+    payload = b"" if rank >= Rank.CANCELLED else _payload(encoding, data)
+    if isinstance(payload, FilterReason):
+        return payload
+    charset = "" if encoding.upper() in ("A", "") else ctx.message.codec  # what is not encoded is decoded already
+    found = form(payload, content_type, charset) if payload else Form(content_type, "", None)
+    if payload and not found.text and found.attachment is None:
+        return FilterReason.NO_VALUE
+    if found.attachment is not None:
+        ctx.attachments[found.reference] = found.attachment
+    digest = sha256(found.text.encode() or payload).hexdigest() if payload else ""
     return Document(
         id=fact_id,
-        version=ctx.version(digest, rank=rank, issued=issued),
+        version=ctx.version(digest, found.reference, rank=rank, issued=issued),
         time=at,
         title=code.display or code.code if code else "",
         code=code,
-        text=text,
+        text=found.text,
         text_sha256=digest,
         encounter=encounter,
-        content_type=content_type,
+        encapsulated=found.reference,
+        content_type=found.content_type,
     )
 
 
@@ -100,14 +102,31 @@ def _payload(encoding: str, data: str) -> bytes | FilterReason:
     return FilterReason.UNSUPPORTED_VALUE_TYPE
 
 
+_MAIN_TYPES = {  # ED.2 (HL7 table 0191) -> the first half of a media type
+    "ap": "application",
+    "application": "application",
+    "au": "audio",
+    "audio": "audio",
+    "im": "image",
+    "image": "image",
+    "ns": "image",
+    "sd": "image",
+    "si": "image",
+    "text": "text",
+    "tx": "text",
+    "ft": "text",
+}
+
+
 def _content_type(kind: str, subtype: str) -> str:
+    """The media type that ED.2 and ED.3 name. Senders also write all of it in either: application/pdf."""
     kind, subtype = kind.strip().lower(), subtype.strip().lower()
-    known = _SUBTYPES.get(subtype)
+    whole = next((word for word in (subtype, kind) if "/" in word), "")
+    if whole:
+        return media_type(whole)
+    known = _SUBTYPES.get(subtype) or _SUBTYPES.get("" if subtype else kind)
     if known:
         return known
     if kind in ("text", "tx", "ft") and not subtype:
         return "text/plain"
-    wide = {"im": "image", "image": "image", "text": "text", "audio": "audio", "application": "application"}.get(kind)
-    if wide and subtype.replace("-", "").replace("+", "").replace(".", "").isalnum():
-        return f"{wide}/{subtype}"
-    return "application/octet-stream"
+    return media_type(f"{_MAIN_TYPES.get(kind, '')}/{subtype}")

@@ -113,4 +113,6 @@ def read(ctx: Context, kind: str, raw: str, unit: str) -> Value | FilterReason:
         return structured(ctx, raw)
     if kind in MOMENTS:
         return moment(ctx, kind, raw)
+    if kind == "RP":
+        return FilterReason.CONTENT_ELSEWHERE
     return FilterReason.UNSUPPORTED_VALUE_TYPE

@@ -87,7 +87,8 @@ it set aside. `tests/unit/formats/fhir/test_corpus.py` holds this page to the co
 
 Reasons: `unsupported_resource`, a type that the record has no place for; `no_patient_reference`, a type (or an
 instance) that is about no patient; `no_clinical_content`, a DiagnosticReport that only lists its results;
-`unsupported_modality`, an ImagingStudy that is not CR, DX, CT or MR; `no_time`, a result that says neither when it
+`unsupported_modality`, an ImagingStudy that is not CR, DX, CT or MR; `content_elsewhere`, an attachment that
+names an address without a Binary in the same message; `no_time`, a result that says neither when it
 was made nor when it was issued, in a message whose reports do not say it either; `no_code`, `no_value`,
 `incompatible_unit`, `implausible_value`, as their names say."""
 

@@ -8,6 +8,7 @@ import pytest
 from msgspec import UNSET
 
 from services.domain.events import Document, EncounterStatus, Identifier, Observation, Rank, digest
+from services.domain.references import reference_of
 from tests.unit.formats.fhir.build import bundle, facts, observation, only, patient, reasons, transaction, understood
 
 WHO = {"subject": {"identifier": {"system": "urn:hospital", "value": "m1"}}}
@@ -202,17 +203,46 @@ def test_a_note_in_latin_1_is_read_as_it_was_written():
     assert "für Übergang" in only(resource("DocumentReference", date=WHEN, content=[{"attachment": data}])).text
 
 
-def test_of_a_pdf_the_type_and_the_hash_are_kept():
-    fact = only(
-        resource("DocumentReference", date=WHEN, content=[{"attachment": attached(b"%PDF-1.7", "application/pdf")}])
+PDF = b"%PDF-1.7"
+
+
+def test_a_pdf_is_an_attachment_that_the_document_names():
+    document = resource("DocumentReference", date=WHEN, content=[{"attachment": attached(PDF, "application/pdf")}])
+    fact = only(document)
+    assert (fact.text, fact.content_type, fact.encapsulated) == ("", "application/pdf", reference_of(PDF))
+    assert fact.text_sha256 == sha256(PDF).hexdigest()
+    assert [one.data for one in understood(document).attachments] == [PDF]
+
+
+def test_a_document_in_a_binary_of_the_same_message_is_found():
+    binary = {"resourceType": "Binary", "contentType": "application/pdf", "data": attached(PDF)["data"]}
+    for url, held in (
+        ("urn:uuid:b1", transaction(("urn:uuid:b1", binary))),
+        ("Binary/b1", bundle(binary | {"id": "b1"})),
+    ):
+        note = resource("DocumentReference", date=WHEN, content=[{"attachment": {"url": url}}])
+        held["entry"].append({"resource": note})
+        (fact,) = facts(held)
+        assert (fact.encapsulated, fact.content_type) == (reference_of(PDF), "application/pdf")
+
+
+def test_of_several_forms_of_a_report_the_text_counts_once():
+    forms = [attached(PDF, "application/pdf"), attached("<p>Clear.", "text/html"), attached("Clear.")]
+    found = facts(resource("DiagnosticReport", id="r", status="final", effectiveDateTime=WHEN, presentedForm=forms))
+    assert [(one.content_type, one.text) for one in found] == [("application/pdf", ""), ("text/html", "Clear.")]
+
+
+def test_nothing_is_kept_of_what_a_withdrawn_report_said():
+    forms = [attached(PDF, "application/pdf")]
+    report = resource(
+        "DiagnosticReport", id="r", status="entered-in-error", effectiveDateTime=WHEN, presentedForm=forms
     )
-    assert (fact.text, fact.content_type) == ("", "application/pdf")
-    assert fact.text_sha256 == sha256(b"%PDF-1.7").hexdigest()
+    assert (only(report).encapsulated, understood(report).attachments) == ("", ())
 
 
 @pytest.mark.parametrize(
     ("attachment", "reason"),
-    [({"url": "https://x/y"}, "no_value"), ({"data": "***"}, "unsupported_value_type"), ({}, "no_value")],
+    [({"url": "https://x/y"}, "content_elsewhere"), ({"data": "***"}, "unsupported_value_type"), ({}, "no_value")],
 )
 def test_an_attachment_that_is_not_there_is_set_aside(attachment: dict, reason: str):
     document = resource("DocumentReference", date=WHEN, content=[{"attachment": attachment}])

@@ -22,8 +22,8 @@ What the reasons mean here:
 - `unsupported_message_type`: BAR and DFT (billing), SIU (schedules), REF (referrals), ADT^A29 (delete a person): they
   say nothing of a patient's state that the record holds.
 - `account_not_patient`: A41, A45: accounts or visits are merged or moved, the patient stays who they were.
-- `unsupported_value_type`: an RP (pointer) or HD (identifier) in OBX-5, and payloads that are not in the encoding they
-  name.
+- `content_elsewhere`: an RP (pointer) in OBX-5: what it points to is not fetched.
+- `unsupported_value_type`: an HD (identifier) in OBX-5, and payloads that are not in the encoding they name.
 - `no_value`: an empty OBX-5 (SimHospital's respiratory rate, an ED without data), a note without text.
 - `no_clinical_content`: MDM notifications (T01, T05, T09) announce a document that comes with another message.
 - `incompatible_unit`: haemoglobin in `g/l-1`, which is gram times litre. `implausible_value`: haemoglobin of 12.5 g/mL.

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.events import Document, Observation, Rank, encode_event
+from services.domain.references import reference_of
 from tests.unit.formats.hl7v2.samples import (
     PID,
     SITE,
@@ -96,7 +97,7 @@ def test_every_value_type_is_read(kind: str, value: str, unit: str, expected: tu
         (obx("NM", "80", unit="furlong"), "unknown_unit", "OBX[1]-6"),
         (obx("NM", "80", unit="mg/dL"), "incompatible_unit", "OBX[1]-6"),
         (obx("NM", "8000"), "implausible_value", "OBX[1]-5"),
-        (obx("RP", "https://x^^image^PICT"), "unsupported_value_type", "OBX[1]-2"),
+        (obx("RP", "https://x^^image^PICT"), "content_elsewhere", "OBX[1]-5"),
         (obx("NM", "80", _14="2026-05"), "bad_item_timestamp", "OBX[1]-14"),
         (obx("NM", "80", _14="20270101"), "future_item_timestamp", "OBX[1]-14"),
         (obx("ED", "^AP^PDF^Base64^"), "no_value", "OBX[1]-5"),
@@ -193,13 +194,39 @@ def test_formatted_text_and_long_text_are_reports_and_a_corrected_one_has_the_sa
     assert facts(oru(obx("TX", "word " * 40, "R^Report^L", "")), Document)
 
 
-def test_encapsulated_text_is_read_and_other_payloads_are_named_by_hash() -> None:
-    text = base64.b64encode("Befund: ü".encode()).decode()
-    (note,) = facts(oru(obx("ED", f"^TEXT^plain^Base64^{text}", "R^R^L", "")), Document)
-    assert (note.text, note.content_type) == ("Befund: ü", "text/plain")
+def ed(content: bytes, kind: str, encoding: str = "Base64") -> bytes:
+    data = {"Base64": base64.b64encode(content).decode(), "Hex": content.hex(), "A": content.decode()}[encoding]
+    return oru(obx("ED", f"RAD^{kind}^{encoding}^{data}", "R^R^L", ""))
+
+
+@pytest.mark.parametrize("encoding", ["Base64", "Hex", "A"])
+def test_encapsulated_text_is_read(encoding: str) -> None:
+    raw = ed("Befund: ü".encode(), "TEXT^plain", encoding)
+    (note,) = facts(raw, Document)
+    assert (note.text, note.content_type, note.encapsulated) == ("Befund: ü", "text/plain", "")
+    assert reading(raw).attachments == ()
+
+
+@pytest.mark.parametrize("kind", ["AP^PDF", "application^pdf", "^application/pdf", "PDF^", "AP^Octet-stream"])
+def test_an_encapsulated_pdf_is_an_attachment_that_the_document_names(kind: str) -> None:
+    raw = ed(b"%PDF-1.4", kind)
+    (scan,) = facts(raw, Document)
+    assert (scan.text, scan.content_type, scan.encapsulated) == ("", "application/pdf", reference_of(b"%PDF-1.4"))
+    assert [one.data for one in reading(raw).attachments] == [b"%PDF-1.4"]
+
+
+def test_of_an_encapsulated_html_page_the_text_is_a_note_and_the_page_is_kept() -> None:
+    raw = ed(b"<p>Lungs <b>clear</b>.", "TEXT^HTML")
+    (page,) = facts(raw, Document)
+    assert (page.text, page.content_type) == ("Lungs clear.", "text/html")
+    assert page.encapsulated == reference_of(b"<p>Lungs <b>clear</b>.")
+
+
+def test_nothing_is_kept_of_what_a_withdrawn_document_said() -> None:
     pdf = base64.b64encode(b"%PDF-1.4").decode()
-    (scan,) = facts(oru(obx("ED", f"^AP^PDF^Base64^{pdf}", "R^R^L", "")), Document)
-    assert (scan.text, scan.content_type, len(scan.text_sha256)) == ("", "application/pdf", 64)
+    raw = oru(obx("ED", f"RAD^AP^PDF^Base64^{pdf}", "R^R^L", "", _11="D"))
+    (gone,) = facts(raw, Document)
+    assert (withdrawn(gone), gone.encapsulated, reading(raw).attachments) == (True, "", ())
 
 
 def test_two_patients_in_one_message_are_two_events() -> None:
