@@ -145,9 +145,10 @@ class LocalKafka:
         _send(process, signal.SIGKILL)
         psutil.wait_procs([process], timeout=5)
 
-    def start_broker(self, node: int) -> None:
-        """Start broker `node` again after `kill_broker`, on its old port and data, and wait until all serve."""
-        self._launch(node)
+    def start_broker(self, *nodes: int) -> None:
+        """Start brokers again after `kill_broker`, on their old ports and data, and wait until all serve."""
+        for node in nodes:
+            self._launch(node)
         self._write_running()
         self._await_ready()
 

@@ -94,6 +94,21 @@ class Services:
         _signal_tree(process, signal.SIGKILL)
         process.wait()
 
+    def pause(self, name: str) -> None:
+        """SIGSTOP one service: the machine that stands still. `proceed` lets it go on."""
+        self._processes[name].send_signal(signal.SIGSTOP)
+
+    def proceed(self, name: str) -> None:
+        """SIGCONT."""
+        self._processes[name].send_signal(signal.SIGCONT)
+
+    def revive(self) -> list[str]:
+        """Start again what has ended by itself, as a supervisor does; the names."""
+        ended = [name for name, process in self._processes.items() if process.poll() is not None]
+        for name in ended:
+            self.start(name)
+        return ended
+
     def peak_memory_mib(self) -> dict[str, float]:
         """Peak resident memory of each service, in MiB (Linux VmHWM), its children included."""
         return {name: round(peak_memory(process.pid), 1) for name, process in self._processes.items()}
