@@ -7,7 +7,10 @@ from pathlib import Path
 
 from services import __version__
 
-SERVICES = ("edge", "normalize", "assemble", "encode", "score", "fallback", "shadow", "monitor", "deliver")
+SERVICES = (
+    *("edge", "normalize", "assemble", "encode", "score", "fallback", "shadow", "monitor", "deliver"),
+    *("announce", "deliver-hl7"),
+)
 SOURCES = ("cinc2019", "cinc2012", "eicu", "nih_cxr", "hl7v2", "fhir", "synthetic")
 TRAINING_TASKS = ("sepsis-6h", "mortality-48h", "mortality-24h", "fusion", "cxr-pneumonia", "notes")
 EVALUATION_TASKS = ("sepsis-6h", "mortality-48h", "mortality-24h", "cxr-pneumonia")
@@ -94,7 +97,10 @@ def build_parser() -> argparse.ArgumentParser:
     command("down", _down, "Stop the local Kafka and Triton that `up` started.")
 
     run = command(
-        "run", _run, "Run one service until it is told to stop.", "  wardstream run edge\n  wardstream run score"
+        "run",
+        _run,
+        "Run one service until it is told to stop.",
+        "  wardstream run edge\n  WARDSTREAM_HL7_OUT=ehr.example:2575 wardstream run deliver-hl7",
     )
     run.add_argument("service", choices=SERVICES)
 
@@ -229,10 +235,14 @@ def _run(args: argparse.Namespace) -> int:
 
     from services.bus.settings import load
 
-    # Two services stand beside scoring, in its room: NEWS2 while the model server is away, and a challenger model.
-    room, entry = {"fallback": ("score", "run_fallback"), "shadow": ("score", "run_shadow")}.get(
-        args.service, (args.service, "run")
-    )
+    # Two services stand beside scoring, in its room: NEWS2 while the model server is away, and a challenger model;
+    # and two beside the page: what to tell the hospital's systems as HL7 v2, and the telling.
+    room, entry = {
+        "fallback": ("score", "run_fallback"),
+        "shadow": ("score", "run_shadow"),
+        "announce": ("deliver.hl7", "run_announce"),
+        "deliver-hl7": ("deliver.hl7", "run_send"),
+    }.get(args.service, (args.service, "run"))
     getattr(importlib.import_module(f"services.{room}.service"), entry)(load())
     return 0
 

@@ -66,6 +66,14 @@ TRITON_FAILURES = counter("triton_failures", "Calls of the model server that fai
 CIRCUIT = gauge("triton_circuit_open", "1 while the model server is taken to be away", "model")
 END_TO_END_SECONDS = histogram("end_to_end_seconds", "From the broker's stamp on the raw message to the prediction")
 
+# Predictions for the hospital's own systems
+ANNOUNCEMENTS = counter("announcements", "Predictions that were told as HL7, or were not, and why", "reason")
+HL7_OUT_ANSWERS = counter("hl7_out_answers", "What the receiver answered to a message; none: nothing usable", "answer")
+HL7_OUT_AWAY = gauge("hl7_out_away", "1 while the receiver takes no messages")
+HL7_OUT_SECONDS = histogram(
+    "hl7_out_seconds", "From the broker's stamp on the raw message to the receiver's acceptance"
+)
+
 # The monitor: the same figures as on monitoring.metrics
 SEEN_PREDICTIONS = gauge("monitor_predictions", "Predictions in the look-back", "model", "version", "state")
 PREDICTION_RATE = gauge("monitor_predictions_per_second", "Predictions a second since the last figures", "model")

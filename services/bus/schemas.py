@@ -25,7 +25,11 @@ TYPES: dict[str, type] = {
 }
 """The types of JSON values, by the name that `Topic.value` uses; other values are a hospital's own bytes."""
 
-_MEDIA = {"hl7v2.raw": "application/hl7-v2", "fhir.raw": "application/fhir+json"}
+_MEDIA = {
+    "hl7v2.raw": "application/hl7-v2",
+    "fhir.raw": "application/fhir+json",
+    "hl7v2.out": "application/hl7-v2",
+}
 
 
 def json_schema(name: str) -> dict[str, Any]:

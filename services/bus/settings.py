@@ -26,6 +26,8 @@ METRICS_PORTS = {
     "deliver": 9107,
     "fallback": 9108,
     "score-shadow": 9109,
+    "announce": 9110,
+    "deliver-hl7": 9111,
 }
 """Default port of each service's /metrics, distinct so that all of them can share a machine."""
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -162,6 +164,33 @@ class Settings:
     # Monitoring
     monitor_interval: float = setting(10.0, "Between two sets of figures on monitoring.metrics", "s")
     monitor_look_back: float = setting(86400.0, "How far back the monitor reads when it starts", "s")
+
+    # Predictions as HL7 messages
+    hl7_out: str = setting("", "Where `deliver-hl7` sends predictions: host:port of an MLLP receiver")
+    hl7_out_push: str = setting(
+        "changes",
+        "Which predictions: a patient's first, alerts that begin or end, and what has changed; or every one",
+        choices=("changes", "all"),
+    )
+    hl7_out_change: float = setting(
+        0.5, "Changed means: moved by this share of the alert threshold, or not judged any more"
+    )
+    hl7_out_interval: float = setting(
+        3600.0, "Least time between two messages of a patient that only tell of a change", "s"
+    )
+    hl7_out_fallback: bool = setting(False, "Also send NEWS2 while the models are away, under a code of its own")
+    hl7_out_max_age: float = setting(21600.0, "Predictions that were published longer ago are not announced", "s")
+    hl7_out_authority: str = setting(
+        "", "Assigning authority of the numbers by which the receiver knows patients; any when empty"
+    )
+    hl7_out_application: str = setting("", "MSH-5 of what is sent")
+    hl7_out_facility: str = setting("", "MSH-6; MSH-4 is the site's name")
+    hl7_out_ack_timeout: float = setting(30.0, "For an answer; then the message is sent again", "s")
+    hl7_out_give_up: float = setting(3600.0, "After so long of AE or CE a message is set aside as a dead letter", "s")
+    hl7_out_tls: bool = setting(False, "Send over TLS")
+    hl7_out_tls_ca: str = setting("", "PEM file of the authorities that sign the receiver; the system's when empty")
+    hl7_out_tls_cert: str = setting("", "PEM file of our client certificate")
+    hl7_out_tls_key: str = setting("", "PEM file of its key; in the certificate's file when empty")
 
     @property
     def objects_address(self) -> str:

@@ -71,6 +71,12 @@ RISK_SHADOW = Topic(
     "A challenger model's risks, beside the champion's",
     public=False,
 )
+HL7_OUT = Topic(
+    "hl7v2.out",
+    PATIENT_KEY,
+    "HL7 v2 bytes to send",
+    "Predictions as HL7 v2 messages (ER7) for the hospital's own systems",
+)
 MONITORING_METRICS = Topic(
     "monitoring.metrics", "metric name", "MetricEvent", "Monitoring figures as events", partitions=1
 )
@@ -96,6 +102,7 @@ TOPICS: tuple[Topic, ...] = (
     PATIENT_RECORDS,
     RISK_PREDICTIONS,
     RISK_SHADOW,
+    HL7_OUT,
     MONITORING_METRICS,
     FILTERED_MESSAGES,
     DEAD_LETTERS,

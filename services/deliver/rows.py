@@ -69,19 +69,20 @@ def _urgency(risk: dict[str, Any]) -> float:
 
 def present(encounters: Encounters) -> bool:
     """Whether the patient is in the hospital still, as far as is known."""
-    newest = _newest(encounters)
+    newest = newest_encounter(encounters)
     return not newest or (newest.get("end") is None and newest.get("status") != "finished")
 
 
 def _place(encounters: Encounters, *, died: bool) -> dict[str, Any]:
     """Ward, bed and whether the patient is still there: of the encounter that began last."""
-    newest = _newest(encounters)
+    newest = newest_encounter(encounters)
     here = present(encounters)
     left = "" if here else "died" if died or newest.get("disposition") == EXPIRED else "discharged"
     return {"unit": newest.get("unit") or "", "bed": newest.get("bed") or "", "present": here, "left": left}
 
 
-def _newest(encounters: Encounters) -> dict[str, Any]:
+def newest_encounter(encounters: Encounters) -> dict[str, Any]:
+    """The fields of the encounter that began last and was not cancelled; empty when there is none."""
     found = [{name: cell.value for name, cell in cells.items()} for cells in encounters.values()]
     found = [fields for fields in found if fields.get("status") != "cancelled"]
     return max(found, key=lambda e: epoch_ms(e.get("start")) or epoch_ms(e.get("unit_since")) or 0, default={})

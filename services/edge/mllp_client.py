@@ -1,8 +1,8 @@
 """The sending half of MLLP, as a hospital's interface engine does it: one connection, many messages in flight.
 
 Acknowledgements are matched by MSA-2, so they may come in any order. A connection that breaks is opened again and what
-has no acknowledgement yet is sent again, with the same control ids: a receiver knows a repeat by them. Predictions go to
-the hospital through it, and replayed data sets to the edge.
+has no acknowledgement yet is sent again, with the same control ids: a receiver knows a repeat by them. Predictions go
+to the hospital by it, and replayed data sets to the edge.
 """
 
 import asyncio

@@ -46,6 +46,7 @@ class Visit:
     bed: str = ""
     facility: str = ""
     number: str = ""
+    number_authority: str = ""  # the facility when empty
     start: datetime | None = None
     end: datetime | None = None
     disposition: str = ""  # HL7 table 0112
@@ -91,7 +92,7 @@ def adt(event: str, envelope: Envelope, person: Person, visit: Visit, *, occurre
         _MSH,
         ("EVN", ((1, "{}"), (2, "{}"), (6, "{}"))),
         ("PID", _pid_fields(person)),
-        _PV1,
+        ("PV1", _pv1_fields(visit)),
     ]
     values = [
         *_msh(envelope, "ADT", event, structure),
@@ -118,7 +119,7 @@ def oru_r01(
     rows: list[Row] = [_MSH, (f"{_PATIENT}.PID", _pid_fields(person))]
     values = [*_msh(envelope, "ORU", "R01", "ORU_R01"), *_pid(person)]
     if visit is not None:
-        rows.append((f"{_PATIENT}.VISIT.PV1", _PV1[1]))
+        rows.append((f"{_PATIENT}.VISIT.PV1", _pv1_fields(visit)))
         values += _pv1(visit)
     rows.append((f"{_ORDER}.OBR", ((1, "1"), (2, "{}"), (3, "{}"), (4, "{}^{}^{}"), (7, "{}"), (22, "{}"), (25, "{}"))))
     values += [placer, filler, *panel, times.render(observed), times.render(envelope.sent), status]
@@ -179,7 +180,7 @@ def mdm_t02(
         _MSH,
         ("EVN", ((1, "{}"), (2, "{}"))),
         ("PID", _pid_fields(person)),
-        _PV1,
+        ("PV1", _pv1_fields(visit)),
         ("TXA", ((1, "1"), (2, "{}"), (3, "TX"), (4, "{}"), (12, "{}"), (17, "{}"), (19, "AV"))),
     ]
     values = [*_msh(envelope, "MDM", "T02", "MDM_T02"), "T02", times.render(envelope.sent), *_pid(person)]
@@ -197,6 +198,7 @@ _MSH: Row = (
         *((12, VERSION), (18, "UNICODE UTF-8")),
     ),
 )
+_OID = re.compile(r"[012](\.\d+)+\Z", re.ASCII)
 _OID = re.compile(r"[012](\.\d+)+\Z", re.ASCII)
 _PV1: Row = (
     "PV1",
@@ -237,8 +239,14 @@ def _pid(person: Person) -> list[str]:
     return [person.number, person.authority, person.type, *name, birth, person.sex]
 
 
+def _pv1_fields(visit: Visit) -> tuple[tuple[int, str], ...]:
+    number = ((19, "{}^^^{}^VN"),) if visit.number else ()
+    return (1, "1"), (2, "{}"), (3, "{}^{}^{}^{}"), *number, (36, "{}"), (44, "{}"), (45, "{}")
+
+
 def _pv1(visit: Visit) -> list[str]:
     start = times.render(visit.start) if visit.start else ""
     end = times.render(visit.end) if visit.end else ""
     place = (visit.unit, visit.room, visit.bed, visit.facility)
-    return [visit.class_, *place, visit.number, visit.facility if visit.number else "", visit.disposition, start, end]
+    number = [visit.number, visit.number_authority or visit.facility] if visit.number else []
+    return [visit.class_, *place, *number, visit.disposition, start, end]

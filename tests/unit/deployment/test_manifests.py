@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ from services.cli import SERVICES, build_parser
 from tests.support import ROOT
 
 BIN = ROOT / ".venv-dev" / "bin" if (ROOT / ".venv-dev").exists() else Path(sys.executable).parent
-OVERLAYS = ("production", "cpu")
+OVERLAYS = ("production", "cpu", "hl7-out")
 CUSTOM = {"kafka.strimzi.io/v1", "keda.sh/v1alpha1"}
 
 
@@ -31,15 +32,32 @@ def tool(name: str) -> str:
 
 
 @pytest.fixture(scope="session", params=OVERLAYS)
-def manifests(request):
-    built = subprocess.run(
-        [tool("kubectl"), "kustomize", str(ROOT / "k8s" / "overlays" / request.param)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def manifests(request, tmp_path_factory):
+    folder = ROOT / "k8s" / "overlays" / request.param
+    if not folder.exists():
+        folder = with_component(request.param, tmp_path_factory.mktemp("overlay"))
+    built = subprocess.run([tool("kubectl"), "kustomize", str(folder)], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     return request.param, [document for document in yaml.safe_load_all(built.stdout) if document]
+
+
+def with_component(name, folder):
+    """An overlay as an operator writes it: production, and an optional component."""
+    inside = os.path.relpath(ROOT / "k8s", folder)
+    overlay = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": "wardstream",
+        "resources": [f"{inside}/overlays/production"],
+        "components": [f"{inside}/components/{name}"],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    return folder
+
+
+def expected(overlay):
+    """The services of an overlay: a challenger, and HL7 to a receiver, are for where there is one."""
+    return set(SERVICES) - {"shadow"} - (set() if overlay == "hl7-out" else {"announce", "deliver-hl7"})
 
 
 def workloads(documents):
@@ -63,9 +81,9 @@ def test_every_manifest_fits_the_kubernetes_schema_strictly(manifests, tmp_path)
 
 
 def test_every_service_has_one_workload_that_runs_a_command_of_the_program(manifests):
-    _, documents = manifests
+    name, documents = manifests
     ours = {w["metadata"]["name"]: pod(w)["containers"][0] for w in workloads(documents)}
-    assert set(ours) == {*SERVICES, "triton", "topics"} - {"shadow"}  # a challenger is deployed where there is one
+    assert set(ours) == {*expected(name), "triton", "topics"}
     for name, container in ours.items():
         if name != "triton":
             assert build_parser().parse_args(container["args"]).handler
@@ -82,6 +100,14 @@ def test_no_container_runs_as_root_or_writes_to_its_image(manifests):
             assert container["resources"]["limits"]["memory"]
 
 
+def test_every_image_has_a_version(manifests):
+    _, documents = manifests
+    for workload in workloads(documents):
+        spec = pod(workload)
+        images = {container["image"] for container in [*spec["containers"], *spec.get("initContainers", [])]}
+        assert all(re.search(r":[\w.-]+$", image) and not image.endswith(":latest") for image in images), images
+
+
 def home_of(*environments):
     """WARDSTREAM_HOME as a workload has it: its own, or the image's."""
     image = re.search(r"WARDSTREAM_HOME=(\S+)", (ROOT / "Dockerfile").read_text()).group(1)
@@ -90,10 +116,10 @@ def home_of(*environments):
 
 def test_every_service_can_write_to_its_home(manifests):
     """Processors make a folder for their tables there before anything else; the image is read-only."""
-    _, documents = manifests
+    name, documents = manifests
     (config,) = [d["data"] for d in documents if d["kind"] == "ConfigMap"]
     ours = [w for w in workloads(documents) if w["metadata"]["name"] in SERVICES]
-    assert len(ours) == len(SERVICES) - 1  # all but shadow
+    assert len(ours) == len(expected(name))
     for workload in ours:
         spec = pod(workload)
         (container,) = spec["containers"]
