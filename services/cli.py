@@ -231,6 +231,7 @@ def _down(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    import gc
     import importlib
 
     from services.bus.settings import load
@@ -243,7 +244,12 @@ def _run(args: argparse.Namespace) -> int:
         "announce": ("deliver.hl7", "run_announce"),
         "deliver-hl7": ("deliver.hl7", "run_send"),
     }.get(args.service, (args.service, "run"))
-    getattr(importlib.import_module(f"services.{room}.service"), entry)(load())
+    service = importlib.import_module(f"services.{room}.service")
+    # A stream of messages makes and drops objects without cycles. Python's collector would look through all of them,
+    # modules included, every 700: 40 % of a record's decoding.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    getattr(service, entry)(load())
     return 0
 
 

@@ -47,6 +47,11 @@ class BatchStep(Protocol):
     async def __call__(self, messages: Sequence[Message]) -> Sequence[Sequence[Output]]: ...
 
 
+def is_batch(step: KeyedStep | BatchStep) -> bool:
+    """Whether a step is a BatchStep: it says how large its batches may be."""
+    return isinstance(getattr(step, "max_batch", None), int)
+
+
 class Engine(Protocol):
     """Runs one step until it is stopped."""
 

@@ -23,12 +23,12 @@ from services.bus import metrics
 from services.bus.admin import create_topics
 from services.bus.changelog import BadTopics, changelog_topic, input_partitions
 from services.bus.connect import COMPRESSION, LINGER_MS, MAX_BATCH_BYTES, MAX_REQUEST_BYTES, ssl_context
-from services.bus.engine import BatchStep, KeyedStep
+from services.bus.engine import BatchStep, KeyedStep, is_batch
 from services.bus.faust_guards import GuardedConsumer, PartitionStore, StateTable, guard
 from services.bus.fold import Folded, fold, map_batch
 from services.bus.freeze import FreezeGuard
 from services.bus.health import Health
-from services.bus.loop_engine import group_of, is_batch
+from services.bus.loop_engine import group_of
 from services.bus.messages import Message
 from services.bus.settings import Settings
 from services.bus.state_store import WRITE_BUFFER_BYTES

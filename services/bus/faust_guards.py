@@ -10,6 +10,7 @@ Each guard names the code it was written against; another version of Faust is re
 | L4, L5 | a single unacknowledged event is committed over; `noack()` blocks shutdown | one agent, `concurrency=1`, no `noack()` |
 | L6 | a commit does not wait for sends, and failed sends are only logged | every send is confirmed before the batch is acknowledged; `GuardedConsumer.halt` forbids commits after a failure |
 | D1 | a revocation drops the acknowledged offsets before the final commit | `GuardedConsumer.on_partitions_revoked` commits first |
+| - | a fetch is answered with one message as soon as there is one | `PacedThread` (pace.py) |
 | - | the producer is neither idempotent nor told to wait for all replicas | `SafeProducer` |
 | - | a table's write under `take()` goes to the partition of the batch's last event | `PartitionStore`: every write names its partition |
 """  # noqa: E501
@@ -22,9 +23,11 @@ from typing import Any
 import faust
 from faust.stores.rocksdb import Store as RocksStore
 from faust.tables.recovery import Recovery
-from faust.transport.drivers.aiokafka import Consumer, Producer
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Producer
 from faust.types import TP
 from rocksdict import WriteBatch
+
+from services.bus.pace import Pace
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +59,24 @@ class GuardedRecovery(Recovery):
         await super().on_recovery_completed(generation_id)
 
 
+class PacedThread(AIOKafkaConsumerThread):
+    """Few large fetches while messages flow (faust/transport/drivers/aiokafka.py:1088)."""
+
+    async def _fetch_records(self, consumer: Any, *arguments: Any, **named: Any) -> Any:
+        records = await super()._fetch_records(consumer, *arguments, **named)
+        if records or self.consumer.flow_active:
+            Pace(consumer).polled(len(records))
+        return records
+
+
 class GuardedConsumer(Consumer):
     """D1 and L6 (faust/transport/consumer.py:642, 785)."""
 
     halted = False
     on_committed: Callable[[Mapping[TP, int], bool], None] | None = None
+
+    def _new_consumer_thread(self) -> PacedThread:
+        return PacedThread(self, loop=self.loop, beacon=self.beacon)
 
     def halt(self) -> None:
         """Commit nothing any more: a batch failed, and whatever acknowledges it now is wrong."""

@@ -25,11 +25,12 @@ from aiokafka.structs import ConsumerRecord
 from services.bus import metrics
 from services.bus.changelog import Changelog
 from services.bus.connect import MAX_FETCH_BYTES, aiokafka_producer, connection
-from services.bus.engine import BatchStep, KeyedStep
+from services.bus.engine import BatchStep, KeyedStep, is_batch
 from services.bus.fold import Folded, fold, map_batch
 from services.bus.freeze import FreezeGuard
 from services.bus.health import Health
 from services.bus.messages import Message
+from services.bus.pace import Pace
 from services.bus.settings import Settings
 from services.bus.topics import LARGE
 
@@ -86,11 +87,13 @@ class LoopEngine:
 
     async def _loop(self) -> None:
         limit = self._batch_step.max_batch if self._batch_step else self._settings.micro_batch
+        pace = Pace(self._consumer)
         while not self._stopping.is_set():
             if self._changelog:
                 self._freeze.check()
             records = await self._consumer.getmany(timeout_ms=IDLE_POLL_MS, max_records=limit)
             messages = [to_message(one) for batch in records.values() for one in batch]
+            pace.polled(len(messages))
             # No other task runs between the consumer's taking and this line, and after a deal every position starts
             # at the commit again: only what is taken during the deal must be let go.
             if messages and not self._dealing:
@@ -213,11 +216,6 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         await self._engine.assigned(assigned)
-
-
-def is_batch(step: KeyedStep | BatchStep) -> bool:
-    """Whether a step is a BatchStep: it says how large its batches may be."""
-    return isinstance(getattr(step, "max_batch", None), int)
 
 
 def group_of(step: KeyedStep | BatchStep) -> str:

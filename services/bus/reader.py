@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from services.bus import admin, connect
 from services.bus.messages import Message
+from services.bus.pace import Pace
 from services.bus.settings import Settings
 from services.bus.topics import Topic
 
@@ -25,11 +26,14 @@ class Reader:
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
+        self._pace = Pace(consumer)
 
     async def batch(self) -> list[Message]:
         """The next messages; empty after POLL_MS without any."""
         batches = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=MAX_MESSAGES)
-        return [_message(one) for part in batches.values() for one in part]
+        messages = [_message(one) for part in batches.values() for one in part]
+        self._pace.polled(len(messages))
+        return messages
 
     async def ends(self) -> dict[TopicPartition, int]:
         """Where each partition ends now."""

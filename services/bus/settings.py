@@ -58,7 +58,7 @@ class Settings:
     # Where things are kept
     home: Path = setting(default_home(), "Downloads, local Kafka and Triton data, tables, the pseudonym secret")
     objects: str = setting(
-        "", "Object storage for DICOM objects: a folder, or an s3:// address; `home`/objects when empty"
+        "", "Object storage for DICOM objects and attachments: a folder, or an s3:// address; `home`/objects when empty"
     )
     maven_url: str = setting("", "Maven repository for the local Kafka's artefacts; Maven Central when empty")
 
@@ -80,7 +80,11 @@ class Settings:
     partitions: int = setting(0, "Partitions of patient-keyed topics when they are created; the table's number when 0")
 
     # The engine
-    engine: str = setting("faust", "What runs the processors", choices=("faust", "loop"))
+    engine: str = setting(
+        "auto",
+        "What runs the processors: Faust those with state, the loop the rest; or one of them all",
+        choices=("auto", "faust", "loop"),
+    )
     instance: str = setting(
         "",
         "Stable name of this process among its service's (static membership, e.g. a StatefulSet pod); none when empty",
@@ -161,10 +165,6 @@ class Settings:
     page_look_back: float = setting(86400.0, "How far back the page reads when it starts", "s")
     cors_origins: tuple[str, ...] = setting((), "Other web origins let in to FHIR and CDS Hooks; * lets in all")
 
-    # Monitoring
-    monitor_interval: float = setting(10.0, "Between two sets of figures on monitoring.metrics", "s")
-    monitor_look_back: float = setting(86400.0, "How far back the monitor reads when it starts", "s")
-
     # Predictions as HL7 messages
     hl7_out: str = setting("", "Where `deliver-hl7` sends predictions: host:port of an MLLP receiver")
     hl7_out_push: str = setting(
@@ -191,6 +191,10 @@ class Settings:
     hl7_out_tls_ca: str = setting("", "PEM file of the authorities that sign the receiver; the system's when empty")
     hl7_out_tls_cert: str = setting("", "PEM file of our client certificate")
     hl7_out_tls_key: str = setting("", "PEM file of its key; in the certificate's file when empty")
+
+    # Monitoring
+    monitor_interval: float = setting(10.0, "Between two sets of figures on monitoring.metrics", "s")
+    monitor_look_back: float = setting(86400.0, "How far back the monitor reads when it starts", "s")
 
     @property
     def objects_address(self) -> str:

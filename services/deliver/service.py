@@ -102,9 +102,11 @@ class Page:
             log.warning("%s/%d/%d does not fit its schema", message.topic, message.partition, message.offset)
 
     def send_changes(self) -> None:
-        """Publish the rows that changed since the last time, and who has left the board."""
+        """Publish the rows that changed since the last time, and who has left the board; nothing while nobody looks."""
         self._changed |= dict.fromkeys(self.board.evicted())
-        if self.state.caught_up:  # until then browsers load the whole board, again at the end
+        if self._changed and not len(self.stream):
+            self.stream.skip()
+        elif self.state.caught_up:  # until then browsers load the whole board, again at the end
             for patient in self._changed:
                 row = self.board.row(patient)
                 if row is not None:

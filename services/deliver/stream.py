@@ -24,6 +24,7 @@ class Stream:
     def __init__(self, start: str) -> None:
         self._start = start
         self._number = 0
+        self._skipped = 0  # the number up to which events were not made
         self._ring: deque[tuple[int, bytes]] = deque(maxlen=RING)
         self._subscriptions: set[Subscription] = set()
         self.closed = False
@@ -39,13 +40,19 @@ class Stream:
         for subscription in self._subscriptions:
             subscription.offer(frame)
 
+    def skip(self) -> None:
+        """Something happened that nobody is told of: who comes back from before it loads anew."""
+        self._number += 1
+        self._skipped = self._number
+        self._ring.clear()
+
     def missed(self, last_event_id: str) -> list[bytes] | None:
         """The events after that id; None when they are not all known any more (the client should load anew)."""
         start, _, number = last_event_id.rpartition("-")
         if start != self._start or not (number.isascii() and number.isdigit()):
             return None
         last = int(number)
-        if last > self._number or (self._ring and last < self._ring[0][0] - 1):
+        if not self._skipped <= last <= self._number or (self._ring and last < self._ring[0][0] - 1):
             return None
         return [frame for at, frame in self._ring if at > last]
 

@@ -1,4 +1,4 @@
-"""Bounded memory and order: an allowance of bytes, and a lock for each key."""
+"""Bounded memory and order: an allowance of bytes, a lock for each key, and turns that many take together."""
 
 import asyncio
 from collections import deque
@@ -74,3 +74,34 @@ class KeyedLocks:
                 self._locks[key] = (lock, users)
             else:
                 del self._locks[key]
+
+
+class Turns:
+    """Lets many do together what is dear to do once: each waits for the next turn, and all who wait take it at once.
+
+    A lone sender that waits for its answer is held up by `EACH_S`; the more came last time, the longer the next turn
+    lets others join, up to `LONGEST_S`.
+    """
+
+    EACH_S = 0.002
+    LONGEST_S = 0.02
+
+    def __init__(self) -> None:
+        self._waiting: list[asyncio.Future[None]] = []
+        self._taken = 0  # by how many the last turn was taken
+
+    async def next(self) -> None:
+        """Return with the next turn. Those who asked first go first."""
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            loop.call_later(min(self.EACH_S * self._taken, self.LONGEST_S), self._take)
+        turn: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(turn)
+        await turn
+
+    def _take(self) -> None:
+        turns, self._waiting = self._waiting, []
+        self._taken = len(turns)
+        for turn in turns:
+            if not turn.done():
+                turn.set_result(None)

@@ -24,7 +24,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from services.bus.connect import aiokafka_producer
 from services.bus.settings import Settings
 from services.bus.topics import Topic
-from services.edge.flow import ByteBudget, KeyedLocks
+from services.edge.flow import ByteBudget, KeyedLocks, Turns
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +94,7 @@ class KafkaPublisher:
         self._timeout = delivery_timeout
         self._budget = ByteBudget(max_in_flight_bytes)
         self._order = KeyedLocks()
+        self._turns = Turns()
         self._producer: AIOKafkaProducer | None = None
         self._connected = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -147,6 +148,7 @@ class KafkaPublisher:
             await self._budget.take(size)
             try:
                 producer = await self._reached()
+                await self._turns.next()
                 sent: asyncio.Future[Any] = await producer.send(
                     topic.name, value, key.encode() if key else None, headers=list(headers.items())
                 )

@@ -192,7 +192,7 @@ class LocalKafka:
         lines = (f"{key}={value}" for key, value in self._properties(node).items())
         (folder / "server.properties").write_text("\n".join(lines) + "\n")
         if not (folder / "data" / "meta.properties").exists():
-            arguments = ("format", "-t", cluster, "-c", str(folder / "server.properties"))
+            arguments = ("format", f"--cluster-id={cluster}", "-c", str(folder / "server.properties"))
             command = self._command(node, "kafka.tools.StorageTool", *arguments)
             done = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT_S)
             if done.returncode != 0:

@@ -39,6 +39,8 @@ def _send(kafka: LocalKafka, count: int) -> None:
 
 
 def test_acknowledged_messages_outlive_sigkill_and_a_clean_stop_leaves_no_process(tmp_path: Path) -> None:
+    (tmp_path / "kafka").mkdir()
+    (tmp_path / "kafka" / "cluster-id").write_text("-Dz3XJ4rQ5uLr0Nn8aVt6w")  # one in 64 begins as an option does
     kafka = LocalKafka(tmp_path / "kafka", die_with_parent=True).start()
     create_topics(_settings(kafka), [TOPIC])
     _send(kafka, 10)

@@ -56,6 +56,16 @@ async def test_who_comes_back_too_late_or_to_another_process_is_told_to_load_ane
     assert stream.missed("run-²") is None
 
 
+async def test_who_comes_back_from_before_a_time_when_nobody_looked_is_told_to_load_anew():
+    stream = Stream("run")
+    stream.publish("row", b"1")
+    stream.skip()
+    assert stream.missed("run-1") is None
+    assert stream.missed("run-2") == []
+    stream.publish("row", b"3")
+    assert len(stream.missed("run-2")) == 1
+
+
 async def test_a_quiet_stream_is_kept_alive(monkeypatch):
     monkeypatch.setattr(module, "KEEP_ALIVE_S", 0.01)
     with Stream("run").subscribe() as subscription:
