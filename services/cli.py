@@ -207,6 +207,17 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--html", type=Path, metavar="FILE")
     evaluate.add_argument("--limit", type=int, default=None, metavar="N", help="patients")
 
+    token = command(
+        "token",
+        _token,
+        "Make a token that lets somebody in over HTTP, put its hash into the file of tokens and print it, once.",
+        "  wardstream token ward-3 --scopes read --file tokens\n"
+        '  curl -H "Authorization: Bearer $TOKEN" http://host:8090/fhir/RiskAssessment?patient=KEY',
+    )
+    token.add_argument("name", help="whom it is for: letters, digits, - _ . @")
+    token.add_argument("--scopes", default="read", help="read (page, FHIR, CDS Hooks), send (the edge), or read,send")
+    token.add_argument("--file", type=Path, metavar="FILE", help="the file of tokens; WARDSTREAM_TOKENS when absent")
+
     command("doctor", _doctor, "Say what is missing on this machine, and how to get it.")
     command("settings", _settings, "Print every setting with its default and meaning.")
     return parser
@@ -300,6 +311,12 @@ def _evaluate(args: argparse.Namespace) -> int:
     from services.local.optional import training
 
     return int(training("training.evaluation.command").command(args))
+
+
+def _token(args: argparse.Namespace) -> int:
+    from services.bus.access import command
+
+    return command(args)
 
 
 def _doctor(args: argparse.Namespace) -> int:

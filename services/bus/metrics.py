@@ -58,6 +58,9 @@ CONTROL_IDS_REUSED = counter(
 )
 ACK_SECONDS = histogram("acknowledge_seconds", "From a message's last byte to its acknowledgement", "format")
 CONNECTIONS = gauge("connections", "Open connections at the edge", "format")
+HTTP_REFUSED = counter(
+    "http_refused", "HTTP calls without a known token (401) or with one for other things (403)", "service", "answer"
+)
 
 # Encode and score
 PREDICTIONS = counter("predictions", "Predictions published", "model", "version", "state")

@@ -121,10 +121,21 @@ class Settings:
         "", "Keys the patient pseudonyms; a file below `home` made at the first local run when empty", secret=True
     )
 
+    # Who may call over HTTP
+    tokens: str = setting(
+        "", "File of the tokens that let callers in (`wardstream token`); no token is asked for when empty"
+    )
+    auth: str = setting(
+        "tokens",
+        "Without tokens HTTP listens on loopback alone, or anywhere when this says that a proxy asks who calls",
+        choices=("tokens", "proxy"),
+    )
+    token: str = setting("", "The token that `replay` shows to an edge that asks for one", secret=True)
+
     # The edge
     mllp_host: str = setting("0.0.0.0", "Address of the MLLP listener")
     mllp_port: int = setting(2575, "Its port")
-    http_host: str = setting("0.0.0.0", "Address of the FHIR and STOW-RS endpoints")
+    http_host: str = setting("127.0.0.1", "Address of the FHIR and STOW-RS endpoints")
     http_port: int = setting(8080, "Their port")
     dicom_host: str = setting("0.0.0.0", "Address of the C-STORE provider")
     dicom_port: int = setting(11112, "Its port")
@@ -159,7 +170,7 @@ class Settings:
         "Risks of at least this share of their alert threshold are explained; 0 explains all, at sixty times the cost",
     )
     shadow_model: str = setting("", "A challenger that scores to risk.predictions.shadow: name or name:version")
-    page_host: str = setting("0.0.0.0", "Address of the page")
+    page_host: str = setting("127.0.0.1", "Address of the page")
     page_port: int = setting(8090, "Its port")
     page_url: str = setting("", "The page's public address, for links to it; as the caller addressed it when empty")
     page_look_back: float = setting(86400.0, "How far back the page reads when it starts", "s")

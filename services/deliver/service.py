@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import web
 
 from services.bus import health
+from services.bus.access import tokens_for
 from services.bus.messages import Message, MetricEvent
 from services.bus.objects import open_store
 from services.bus.reader import Reader, follow
@@ -69,6 +70,7 @@ class Page:
             state=self.state,
             page_url=settings.page_url,
             origins=settings.cors_origins,
+            tokens=tokens_for(settings, settings.page_host, "WARDSTREAM_PAGE_HOST"),
         )
         self._changed: dict[str, None] = {}  # in the order of change
 

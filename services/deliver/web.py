@@ -1,6 +1,6 @@
 """The page's server: static files, a small JSON API, the live stream, FHIR RiskAssessment and CDS Hooks.
 
-It knows no users: an authenticating proxy stands before it.
+Who may look is `session`'s business.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from aiohttp import hdrs, web
 
+from services.bus.access import Tokens
 from services.bus.objects import ObjectError, ObjectStore
 from services.deliver import cds_hooks, fhir_api
 from services.deliver.board import Board
@@ -21,6 +22,8 @@ from services.deliver.fhir_api import BOARD, PEOPLE
 from services.deliver.health_view import HealthView
 from services.deliver.models_view import ModelFacts
 from services.deliver.people import People
+from services.deliver.session import SESSIONS, Sessions, admitted
+from services.deliver.session import routes as session_routes
 from services.deliver.stream import Evicted, Stream
 from services.deliver.views import patient_view
 from services.domain.events import Rank
@@ -44,7 +47,7 @@ ORIGINS = web.AppKey("origins", tuple[str, ...])
 
 _SECURITY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -77,12 +80,14 @@ def application(
     state: State | None = None,
     page_url: str = "",
     origins: Sequence[str] = (),
+    tokens: Tokens | None = None,
 ) -> web.Application:
     """The aiohttp application. `page_url`: its public address, for links; `origins`: other origins let in to FHIR and
-    CDS Hooks (none by default)."""
-    app = web.Application(middlewares=[_cross_origin], client_max_size=MAX_BODY)
+    CDS Hooks (none by default); `tokens`: who may look (anybody when None)."""
+    app = web.Application(middlewares=[_cross_origin, admitted], client_max_size=MAX_BODY)
     app[BOARD], app[STREAM], app[HEALTH], app[OBJECTS], app[MODELS] = board, stream, health, objects, models
     app[PEOPLE], app[cds_hooks.PAGE], app[ORIGINS] = People(board, site), page_url.rstrip("/"), tuple(origins)
+    app[SESSIONS] = Sessions(tokens, site.secret)
     app[STATE] = state or State(caught_up=True)
     app.on_response_prepare.append(_headers)
     app.on_shutdown.append(_close_streams)
@@ -97,6 +102,7 @@ def application(
             web.get("/api/models", _models),
             web.get("/events", _events),
             web.static("/static", STATIC),
+            *session_routes(),
             *fhir_api.routes(),
             *cds_hooks.routes(),
         ]
@@ -137,7 +143,9 @@ async def _index(_: web.Request) -> web.StreamResponse:
 
 
 async def _ward(request: web.Request) -> web.Response:
-    return _json({"patients": request.app[BOARD].rows(), "caught_up": request.app[STATE].caught_up})
+    caller = request.app[SESSIONS].caller(request)
+    rows, caught_up = request.app[BOARD].rows(), request.app[STATE].caught_up
+    return _json({"patients": rows, "caught_up": caught_up, "caller": caller.name if caller else ""})
 
 
 async def _patient(request: web.Request) -> web.Response:

@@ -9,10 +9,12 @@ from contextlib import AsyncExitStack
 
 from aiohttp import web
 
+from services.bus.access import tokens_for
 from services.bus.health import Health, serve
 from services.bus.objects import open_store
 from services.bus.settings import BadSetting, Settings, site_from_settings
 from services.edge.acceptance import Acceptance
+from services.edge.callers import admit
 from services.edge.dicom_intake import DicomIntake
 from services.edge.dicom_scp import DicomScp
 from services.edge.fhir_http import FhirEndpoint
@@ -45,12 +47,15 @@ async def _until_signal(settings: Settings) -> None:
 
 
 async def run_edge(settings: Settings, stopping: asyncio.Event) -> None:
-    """Serve until `stopping` is set. Raises OSError when an address is taken, BadSetting for unreadable TLS files.
+    """Serve until `stopping` is set. Raises OSError when an address is taken, BadSetting for unreadable TLS files, or
+    where strangers could send by HTTP and nobody has said that they may.
 
     Starts without Kafka: senders then get AE, 503 or 0xA700 until it is there, and readiness says so.
     What is entered first is left last: the listeners close, at once together, before what they hand messages to.
     """
     site, tls = site_from_settings(settings), _tls(settings)
+    mutual = tls is not None and bool(settings.edge_tls_client_ca)
+    tokens = tokens_for(settings, settings.http_host, "WARDSTREAM_HTTP_HOST", guarded=mutual)
     health = Health(settings.stall_after)
     async with AsyncExitStack() as open_:
         probes = await serve(settings, "edge", health)
@@ -90,7 +95,7 @@ async def run_edge(settings: Settings, stopping: asyncio.Event) -> None:
         )
         await scp.start()
         listeners.append(scp.stop)
-        app = web.Application()
+        app = web.Application(middlewares=[admit(tokens)])
         FhirEndpoint(publisher, site).add_to(app)
         Stow(intake).add_to(app)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=LAST_ANSWERS_S)

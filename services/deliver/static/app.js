@@ -24,7 +24,10 @@ const ward = new Ward((patient) => {
 async function loadWard() {
   const askedAt = performance.now();
   try {
-    ward.load(await load("/api/ward"), askedAt);
+    const answer = await load("/api/ward");
+    ward.load(answer, askedAt);
+    byId("session").hidden = !answer.caller;
+    byId("caller").textContent = answer.caller;
   } catch (error) {
     byId("empty").hidden = false;
     byId("empty").textContent = error.message;

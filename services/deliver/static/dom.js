@@ -30,6 +30,7 @@ export async function load(address) {
   } catch {
     throw Object.assign(new Error("The server does not answer."), { status: 0, body: {} });
   }
+  if (answer.status === 401) location.assign(`/login${location.hash}`);
   const body = await answer.json().catch(() => ({}));
   if (!answer.ok) throw Object.assign(new Error(body.hint ?? `The server said ${answer.status}.`), { status: answer.status, body });
   return body;

@@ -37,6 +37,7 @@ class Edge(NamedTuple):
     http: str = "127.0.0.1:8080"
     dicom: str = "127.0.0.1:11112"
     ae_title: str = "WARDSTREAM"
+    token: str = ""  # shown by HTTP
 
 
 class Channel(Protocol):
@@ -78,8 +79,11 @@ _MLLP = {"AA": Verdict.KEPT, "CA": Verdict.KEPT, "AR": Verdict.REFUSED, "CR": Ve
 class Fhir:
     """FHIR JSON posted to the endpoint's base address: a Bundle there, a resource to its type."""
 
-    def __init__(self, address: str, base: str = "/fhir") -> None:
+    def __init__(self, address: str, base: str = "/fhir", *, token: str = "") -> None:
         self._base = f"http://{address}{base}"
+        self._headers = {"Content-Type": "application/fhir+json"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, item: Item) -> Answer:
@@ -87,9 +91,8 @@ class Fhir:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60))
         place = "" if item.label == "Bundle" else f"/{item.label}"
-        headers = {"Content-Type": "application/fhir+json"}
         try:
-            async with self._session.post(self._base + place, data=item.content(), headers=headers) as response:
+            async with self._session.post(self._base + place, data=item.content(), headers=self._headers) as response:
                 await response.read()
                 return Answer(_http_verdict(response.status), str(response.status))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -137,6 +140,6 @@ def open_channels(edge: Edge, connections: int) -> dict[Kind, Channel]:
     """A channel for every format; none connects before its first message."""
     return {
         "hl7v2": Mllp(edge.mllp, connections),
-        "fhir": Fhir(edge.http),
+        "fhir": Fhir(edge.http, token=edge.token),
         "dicom": Dicom(edge.dicom, edge.ae_title),
     }

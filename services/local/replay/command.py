@@ -62,6 +62,7 @@ def edge_of(settings: Settings) -> Edge:
         near(settings.http_host, settings.http_port),
         near(settings.dicom_host, settings.dicom_port),
         settings.dicom_ae_title,
+        settings.token,
     )
 
 

@@ -150,6 +150,23 @@ def test_every_setting_of_the_manifests_exists(manifests):
     assert set(config["data"]) <= known
 
 
+def test_what_strangers_reach_by_http_asks_for_tokens(manifests):
+    _, documents = manifests
+    (config,) = [d["data"] for d in documents if d["kind"] == "ConfigMap"]
+    folder = str(Path(config["WARDSTREAM_TOKENS"]).parent)
+    ours = {w["metadata"]["name"]: pod(w) for w in workloads(documents)}
+    for name in ("edge", "deliver"):
+        (mount,) = [m for m in ours[name]["containers"][0]["volumeMounts"] if m["mountPath"] == folder]
+        (volume,) = [v for v in ours[name]["volumes"] if v["name"] == mount["name"]]
+        assert mount["readOnly"]
+        assert volume["secret"]["secretName"] == "wardstream-tokens"
+    for name in ("edge", "deliver"):
+        service = compose()["services"][name]
+        (secret,) = service["secrets"]
+        assert service["environment"]["WARDSTREAM_TOKENS"] == f"/run/secrets/{secret}"
+        assert "0.0.0.0" in (service["environment"].get(f"WARDSTREAM_{n}_HOST") for n in ("HTTP", "PAGE"))
+
+
 def test_scaling_watches_the_groups_and_topics_that_exist():
     documents = list(yaml.safe_load_all((ROOT / "k8s/overlays/production/scaling.yaml").read_text()))
     for scaled in documents:
