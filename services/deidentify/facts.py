@@ -198,6 +198,7 @@ FIELDS: dict[type, dict[str, Rule]] = {
         "interpretation": _word(words.INTERPRETATIONS),
         "reference_range": _range,
         "original": _unsaid,
+        "time_assumed": _kept,
     },
     Document: {
         **_FACT,
@@ -209,6 +210,7 @@ FIELDS: dict[type, dict[str, Rule]] = {
         "text_sha256": _never,
         "encapsulated": _never,
         "content_type": _word(words.CONTENT_TYPES, "application/octet-stream"),
+        "time_assumed": _kept,
     },
     Imaging: {
         **_FACT,

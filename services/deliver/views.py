@@ -9,7 +9,7 @@ from services.deliver import names
 from services.deliver.board import Entry
 from services.domain.codes import BY_LOINC
 from services.domain.prediction import Contribution, Prediction, Risk, Status
-from services.domain.record import PatientRecord, Row, Series
+from services.domain.record import PatientRecord, Row
 
 MAX_POINTS = 1000  # of one series: more cannot be told apart on a screen
 MAX_LISTED = 50  # diagnoses, medications
@@ -59,16 +59,17 @@ def _contribution(one: Contribution) -> dict[str, Any]:
 
 
 def _all_series(record: PatientRecord) -> list[dict[str, Any]]:
-    known = [_series(key, series) for key, series in record.observations.items()]
+    known = [_series(record, key) for key in record.observations]
     order = {loinc: n for n, loinc in enumerate(BY_LOINC)}
     return sorted((s for s in known if s["points"]), key=lambda s: (order.get(s["code"], len(order)), s["name"]))
 
 
-def _series(key: str, series: Series) -> dict[str, Any]:
-    """One series; a point is [epoch ms, value, interpretation or '']."""
-    rows = [row for row in series.rows if not row.retracted and _is_number(row)]
-    unit = series.unit or (rows[-1].unit if rows else "")
-    rows = [row for row in rows if (row.unit or series.unit) == unit][-MAX_POINTS:]  # one axis, one unit
+def _series(record: PatientRecord, key: str) -> dict[str, Any]:
+    """One series; a point is [epoch ms, value, interpretation or '']. `time_assumed` counts those of no own time."""
+    own = record.observations[key].unit
+    rows = [row for row in record.values(key) if _is_number(row)]
+    unit = own or (rows[-1].unit if rows else "")
+    rows = [row for row in rows if (row.unit or own) == unit][-MAX_POINTS:]  # one axis, one unit
     band = names.BANDS.get(key) if unit == (BY_LOINC[key].unit if key in BY_LOINC else None) else None
     return {
         "code": key,
@@ -77,6 +78,7 @@ def _series(key: str, series: Series) -> dict[str, Any]:
         "group": names.group(key),
         "band": {"low": band.low, "high": band.high, "source": band.source} if band else None,
         "points": [[row.time, row.value, row.flag.rpartition("|")[2]] for row in rows],
+        "time_assumed": sum(row.time_assumed for row in rows),
     }
 
 
@@ -95,7 +97,7 @@ def _notes(record: PatientRecord) -> list[dict[str, Any]]:
             "content_type": d.content_type,
         }
         for d in record.documents.values()
-        if d.version.rank < 5
+        if record.stands(d)
     ]
     return sorted(notes, key=lambda note: -note["time"])
 

@@ -3,8 +3,10 @@
 A `ClinicalEvent` carries *facts*. Each fact has an identity (`id`, unique within its kind and patient) and a
 `Version`; of two facts with the same identity the higher version wins wherever and whenever it arrives. So a
 record is a function of the set of facts, and corrections, cancellations, repeats and late results need no
-special care. `Patient` and `Encounter` facts carry fields that version one by one: `UNSET` is "this message
-says nothing of it" (an empty HL7 field), `None` is "this is known to have no value" (HL7's `""`).
+special care. A result that is a text is an `Observation` where it is short, a `Document` where it is long or a file,
+and these share their identity: a report takes the place of its "pending". `Patient` and `Encounter` facts carry
+fields that version one by one: `UNSET` is "this message says nothing of it" (an empty HL7 field), `None` is "this is
+known to have no value" (HL7's `""`).
 """
 
 from datetime import datetime
@@ -127,6 +129,7 @@ class Observation(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="obse
     reference_range: str = ""
     encounter: str = ""  # Encounter.id
     original: Original = Original()
+    time_assumed: bool = False  # no time of its own: `time` is when it was reported (OBR-22, issued) or sent (MSH-7)
 
 
 class Document(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="document"):
@@ -143,6 +146,7 @@ class Document(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="documen
     encounter: str = ""
     encapsulated: str = ""  # object store reference of an ED's or Attachment's payload, named by its SHA-256
     content_type: str = "text/plain"
+    time_assumed: bool = False  # as in `Observation`
 
 
 class Imaging(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="imaging"):

@@ -61,8 +61,9 @@ LOINC = "http://loinc.org"
 class Row(msgspec.Struct, array_like=True, gc=False):
     """One observation in its series: epoch milliseconds, value, identity, version.
 
-    `flag` joins comparator and interpretation (`<|L`); it is empty for an ordinary value. `unit` is empty where it
-    is the series' own, `label` is the sender's name of a code that has no LOINC.
+    `flag` joins comparator and interpretation (`<|L`), behind `~` where the time is only that of the message; it is
+    empty for an ordinary value. `unit` is empty where it is the series' own, `label` is the sender's name of a code
+    that has no LOINC.
     """
 
     time: int
@@ -77,6 +78,14 @@ class Row(msgspec.Struct, array_like=True, gc=False):
     def retracted(self) -> bool:
         """Withdrawn (cancelled, entered in error): kept for its identity alone."""
         return self.version.rank >= Rank.CANCELLED
+
+    @property
+    def time_assumed(self) -> bool:
+        """Whether no message says when it was: `time` is when it was reported or sent."""
+        return self.flag.startswith(_ASSUMED)
+
+
+_ASSUMED = "~"
 
 
 class Series(msgspec.Struct):
@@ -137,12 +146,21 @@ class PatientRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     def values(self, loinc: str, until: int | None = None) -> Iterator[Row]:
         """The series' usable rows in time order, up to and including `until` (epoch ms)."""
-        series = self.observations.get(loinc)
-        for row in series.rows if series else ():
+        rows = series.rows if (series := self.observations.get(loinc)) else []
+        outvoted = Outvoted(self, rows)
+        for row in rows:
             if until is not None and row.time > until:
                 return
-            if not row.retracted and row.value is not None:
+            if not row.retracted and row.value is not None and not outvoted(row):
                 yield row
+
+    def stands(self, document: Document) -> bool:
+        """Whether a document is neither withdrawn nor replaced by a short answer to the same request."""
+        if document.version.rank >= Rank.CANCELLED:
+            return False
+        series = self.observations.get(_series_key(document.code)) if document.code else None
+        rows = series.rows if series else []
+        return not any(row.id == document.id and row.version > document.version for row in rows)
 
     def encounter_at(self, time: int) -> dict[str, Any] | None:
         """The fields of the encounter that was open at `time`, else of the last that had begun; None if none has."""
@@ -158,6 +176,36 @@ class PatientRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
             still_open = end is None or end >= time
             begun.append(((still_open, start or 0, name), fields))
         return max(begun, key=lambda pair: pair[0])[1] if begun else None
+
+
+class Outvoted:
+    """Tells of a series' rows whether their result has a higher version elsewhere: as a document, or, where no message
+    says its time, as another row.
+
+    That is found when a record is read, not when it is folded: so a record stays a function of its set of events though
+    the oldest rows are dropped.
+    """
+
+    __slots__ = ("_documents", "_latest", "_rows")
+
+    def __init__(self, record: PatientRecord, rows: list[Row]) -> None:
+        self._documents = record.documents
+        self._rows = rows
+        self._latest: dict[str, Version] = {}
+
+    def __call__(self, row: Row) -> bool:
+        document = self._documents.get(row.id)
+        if document is not None and document.version > row.version:
+            return True
+        return row.time_assumed and self._newest()[row.id] > row.version
+
+    def _newest(self) -> dict[str, Version]:
+        """The highest version of each result that has no time of its own."""
+        if not self._latest:
+            for row in self._rows:
+                if row.time_assumed:
+                    self._latest[row.id] = max(row.version, self._latest.get(row.id, row.version))
+        return self._latest
 
 
 def epoch_ms(value: Any) -> int | None:
@@ -274,7 +322,9 @@ def _ms(moment: datetime) -> int:
 
 
 def _flag(fact: Observation) -> str:
-    return f"{fact.comparator}|{fact.interpretation}" if fact.comparator or fact.interpretation else ""
+    if not (fact.comparator or fact.interpretation or fact.time_assumed):
+        return ""
+    return f"{_ASSUMED if fact.time_assumed else ''}{fact.comparator}|{fact.interpretation}"
 
 
 def _stored(fact: Embedding) -> StoredEmbedding:

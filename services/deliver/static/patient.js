@@ -183,8 +183,10 @@ function series(view, domain) {
     if (!items.length) return [];
     const many = items.filter((one) => one.points.length > 1), single = items.filter((one) => one.points.length === 1);
     const sources = [...new Set(many.map((one) => one.band?.source).filter(Boolean))];
+    const assumed = items.filter((one) => one.time_assumed).map((one) => one.name);
     return [
       el("h3", {}, title, sources.length ? el("small", {}, ` shaded: ${sources.join("; ")}`) : null),
+      assumed.length ? hint(`Sent without a time, shown when it was reported: ${assumed.join(", ")}.`) : null,
       many.length ? el("div", { class: "charts", "data-group": group }, many.map((one) => lineChart({ ...one, domain: domain.shown }))) : null,
       single.length ? el("dl", { class: "facts" }, single.map(fact)) : null,
     ];

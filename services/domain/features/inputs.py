@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from hashlib import sha256
 from math import isnan
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,8 +135,12 @@ def _usable(record: PatientRecord, item: StoredEmbedding, modality: str, size: i
     """Made from a note or image that is not withdrawn, not later than `as_of_ms`, and of the size the models read."""
     if item.modality != modality or item.time > as_of_ms or len(item.vector) != 4 * size:
         return False
-    source: Any = record.documents.get(item.of) or record.imaging.get(item.of)
-    return item.version.rank < RETRACTED and (source is None or source.version.rank < RETRACTED)
+    if item.version.rank >= RETRACTED:
+        return False
+    if (document := record.documents.get(item.of)) is not None:
+        return record.stands(document)
+    picture = record.imaging.get(item.of)
+    return picture is None or picture.version.rank < RETRACTED
 
 
 def labels() -> dict[str, str]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.domain.features.variables import MODEL_VARIABLES
-from services.domain.record import PatientRecord, Row
+from services.domain.record import Outvoted, PatientRecord, Row
 
 HOUR_MS = 3_600_000
 HISTORY_HOURS = 72
@@ -55,13 +55,14 @@ class Timeline(NamedTuple):
     start: NDArray[np.intp]  # [P + 1] where each variable's results begin
 
 
-def _points(rows: list[Row], since: float, until: int) -> list[tuple[int, float]]:
+def _points(record: PatientRecord, rows: list[Row], since: float, until: int) -> list[tuple[int, float]]:
     """Usable results with since < time <= until, and at least the last two up to `until` whatever their age.
 
     Results of one time are put in order of their value: identities differ between ways of sending the same thing.
     """
     found: list[tuple[int, float]] = []
     fresh = 0
+    documents, outvoted = record.documents, Outvoted(record, rows)
     for row in reversed(rows):
         time = row.time
         if time > until:
@@ -70,6 +71,8 @@ def _points(rows: list[Row], since: float, until: int) -> list[tuple[int, float]
             break
         value = row.value
         if row.version.rank < RETRACTED and isinstance(value, _NUMBER):
+            if (row.flag or row.id in documents) and outvoted(row):
+                continue
             found.append((time, float(value)))
             fresh += time > since
     found.sort()
@@ -86,7 +89,7 @@ def timeline(record: PatientRecord, as_of_ms: int, whole: bool = False) -> Timel
     for number, variable in enumerate(MODEL_VARIABLES):
         series = observations.get(variable.loinc)
         if series is not None:
-            found = _points(series.rows, since, as_of_ms)
+            found = _points(record, series.rows, since, as_of_ms)
             if not found:
                 continue
             points += found

@@ -87,11 +87,11 @@ def _replaced(item: Item, by: AnyFact) -> list[AnyFact]:
 
 def _documents(item: Item, forms: list[tuple[int, Object]], element: str, rank: Rank, conclusion: str) -> list[AnyFact]:
     resource = item.resource
-    at = _when(item)
+    own, issued = _when(item), item.moment(resource.get("issued"), "issued")
+    at = own or issued or item.about_when()
     if at is None:
         item.drop(FilterReason.NO_TIME)
         return []
-    issued = item.moment(resource.get("issued"), "issued")
     sent = datatypes.codings(resource.get("type")) or datatypes.codings(resource.get("code"))
     code = sent[0] if sent else None
     encounter = item.encounter(resource.get("encounter") or obj(resource.get("context")).get("encounter"))
@@ -111,6 +111,7 @@ def _documents(item: Item, forms: list[tuple[int, Object]], element: str, rank: 
                 encounter=encounter,
                 encapsulated=one.reference,
                 content_type=one.content_type,
+                time_assumed=own is None,
             )
         )
 
@@ -145,16 +146,14 @@ def _forms(item: Item, forms: list[tuple[int, Object]], element: str, rank: Rank
 
 
 def _when(item: Item) -> datetime | None:
-    """When the document was written, else what it is about ended."""
+    """When the document was written, else when what it is about ended; None where nobody says."""
     get = item.resource.get
     context = obj(get("context"))
     return (
         item.moment(get("date"), "date")
         or item.choice("effective", end=True)
-        or item.moment(get("issued"), "issued")
         or item.moment(obj(first(get("content")).get("attachment")).get("creation"), "content[0].attachment.creation")
         or item.moment(obj(context.get("period")).get("end"), "context.period.end")
-        or item.about_when()
     )
 
 

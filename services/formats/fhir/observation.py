@@ -1,10 +1,11 @@
 """Observation: results and vital signs, with their components (R4 section 10.1)."""
 
 from datetime import datetime
+from hashlib import sha256
 from typing import NamedTuple
 
 from services.domain import codes, units
-from services.domain.events import Code, Observation, Original, Rank, digest
+from services.domain.events import Code, Document, Observation, Original, Rank, digest
 from services.domain.reasons import FilterReason
 from services.formats.fhir import datatypes, times
 from services.formats.fhir.access import Object, first, number, numbered, obj, text
@@ -25,7 +26,7 @@ RANKS: dict[str, Rank] = {
 """observation-status and diagnostic-report-status."""
 
 SHORT_TEXT = 120
-"""Longest text kept as a value, in characters; a longer one is a report, and its place is a DiagnosticReport."""
+"""Longest text kept as a value, in characters; a longer one is a report."""
 _COMPARATORS = frozenset({"<", "<=", ">", ">="})
 
 
@@ -50,10 +51,14 @@ class Panel(NamedTuple):
     issued: datetime | None
     encounter: str
     interpretation: str
+    time_assumed: bool
 
 
-def observations(item: Item) -> list[Observation]:
-    """The resource's own value and one fact per component. What cannot be used is set aside, each by itself."""
+def observations(item: Item) -> list[Observation | Document]:
+    """The resource's own value and one fact per component. What cannot be used is set aside, each by itself.
+
+    A text longer than SHORT_TEXT is a `Document` of the same identity, so that it takes the place of its "pending".
+    """
     resource = item.resource
     issued = item.moment(resource.get("issued"), "issued")
     time = item.choice("effective", end=True) if _says_when(resource) else (issued or _reported(item))
@@ -67,8 +72,9 @@ def observations(item: Item) -> list[Observation]:
         issued,
         item.encounter(resource.get("encounter")),
         _flag(resource),
+        not _says_when(resource),
     )
-    facts: list[Observation] = []
+    facts: list[Observation | Document] = []
     components = list(numbered(resource.get("component")))
     if not components or _has_value(resource):
         own = _fact(item, resource, "", panel, ())
@@ -103,7 +109,7 @@ def _has_value(node: Object) -> bool:
     return any(key.startswith("value") for key in node) or "dataAbsentReason" in node
 
 
-def _fact(item: Item, node: Object, path: str, panel: Panel, part: tuple[str, ...]) -> Observation | None:
+def _fact(item: Item, node: Object, path: str, panel: Panel, part: tuple[str, ...]) -> Observation | Document | None:
     """The fact of an Observation or of one of its components."""
     sent = datatypes.codings(node.get("code"))
     if not sent:
@@ -117,9 +123,23 @@ def _fact(item: Item, node: Object, path: str, panel: Panel, part: tuple[str, ..
         value = _NOTHING  # it is withdrawn, whatever it was
     # Without an id of its own, a result is what was measured and when; a part is named within its whole.
     whole = item.id("observation", *_whole(item), str(times.epoch_ms(panel.time)))
+    fact_id = digest(whole, *part, size=8) if part else whole
+    version = item.version(panel.rank, panel.issued)
+    if isinstance(value.value, str) and len(value.value) > SHORT_TEXT:
+        return Document(
+            id=fact_id,
+            version=version,
+            time=panel.time,
+            title=code.display,
+            code=code,
+            text=value.value,
+            text_sha256=sha256(value.value.encode()).hexdigest(),
+            encounter=panel.encounter,
+            time_assumed=panel.time_assumed,
+        )
     return Observation(
-        id=digest(whole, *part, size=8) if part else whole,
-        version=item.version(panel.rank, panel.issued),
+        id=fact_id,
+        version=version,
         code=code,
         time=panel.time,
         value=value.value,
@@ -129,6 +149,7 @@ def _fact(item: Item, node: Object, path: str, panel: Panel, part: tuple[str, ..
         reference_range=_range(first(node.get("referenceRange"))),
         encounter=panel.encounter,
         original=_original(value, sent[0], code),
+        time_assumed=panel.time_assumed,
     )
 
 
@@ -221,17 +242,17 @@ def _coded(_item: Item, value: object, _code: Code) -> Value | FilterReason:
     """What the code says: its display, else its text, else the code itself."""
     code = datatypes.concept(value)
     said = (code.display or code.code) if code else text(obj(value).get("text"))
-    return _short(said)
+    return _said(said)
 
 
 def _string(_item: Item, value: object, _code: Code) -> Value | FilterReason:
-    return _short(text(value))
+    return _said(text(value))
 
 
-def _short(said: str) -> Value | FilterReason:
+def _said(said: str) -> Value | FilterReason:
     if not said:
         return FilterReason.NO_VALUE
-    return Value(said) if len(said) <= SHORT_TEXT else FilterReason.UNSUPPORTED_VALUE_TYPE
+    return Value(said)
 
 
 def _boolean(_item: Item, value: object, _code: Code) -> Value | FilterReason:
@@ -252,7 +273,7 @@ def _pair(value: object, names: tuple[str, str], mark: str) -> Value | FilterRea
     if all(amount is None for amount in amounts):
         return FilterReason.NO_VALUE
     shown = [f"{text(q.get('comparator'))}{a:g}" if a is not None else "" for q, a in zip(both, amounts, strict=True)]
-    return _short(mark.join(shown))
+    return _said(mark.join(shown))
 
 
 def _ratio(_item: Item, value: object, _code: Code) -> Value | FilterReason:

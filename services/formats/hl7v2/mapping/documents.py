@@ -39,7 +39,7 @@ NOTIFICATIONS = frozenset({"T01", "T03", "T05", "T07", "T09"})
 class _Txa:
     """What TXA says of the document."""
 
-    __slots__ = ("at", "code", "number", "parent", "rank", "title")
+    __slots__ = ("at", "code", "number", "parent", "rank", "timed", "title")
 
     def __init__(self, ctx: Context, txa: Segment) -> None:
         self.code, self.title = _type(ctx, txa)
@@ -47,7 +47,9 @@ class _Txa:
         self.parent = ctx.entity(txa, 13)
         # Origination, activity, transcription, edit: none of them can lie after the message that tells of it.
         found = (ctx.time(txa, field, "TXA") for field in (6, 4, 7, 8))
-        self.at: datetime = next((at for at in found if at and at <= ctx.sent), ctx.sent)
+        said = next((at for at in found if at and at <= ctx.sent), None)
+        self.at: datetime = said or ctx.sent
+        self.timed = said is not None
         self.rank: int = status.TXA_17.get(ctx.message.value(txa, 17).upper(), Rank.FINAL)
         if ctx.message.value(txa, 19).upper() in status.TXA_19_CANCELLED:
             self.rank = Rank.CANCELLED
@@ -91,7 +93,8 @@ def _content(ctx: Context, segments: list[Segment], about: _Txa, encounter: str)
     lines: list[str] = []
     others = Results(ctx, encounter)
     others.group.order = about.number
-    others.group.at, others.group.rank = (about.at, times.epoch_ms(about.at)), about.rank
+    others.group.at, others.group.timed = (about.at, times.epoch_ms(about.at)), about.timed
+    others.group.rank = about.rank
     number = 0
     text_seen = False
     for segment in segments:
@@ -109,7 +112,8 @@ def _content(ctx: Context, segments: list[Segment], about: _Txa, encounter: str)
     if text:
         fact_id = _identity(ctx, about.number)
         version = ctx.version(text, rank=about.rank)
-        return [report(fact_id, version, about.at, about.code, text, encounter, about.title), *others.facts]
+        note = report(fact_id, version, about.at, about.code, text, encounter, about.title, not about.timed)
+        return [note, *others.facts]
     if text_seen or not others.facts:
         ctx.drop(FilterReason.NO_VALUE, "OBX-5")
     return others.facts

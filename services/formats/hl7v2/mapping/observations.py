@@ -24,11 +24,12 @@ Instant = tuple[datetime, int]
 class Group:
     """What an OBX inherits from the ORC and OBR (or RXA) it stands under."""
 
-    __slots__ = ("at", "issued", "order", "rank")
+    __slots__ = ("at", "issued", "order", "rank", "timed")
 
-    def __init__(self, order: str, at: Instant, rank: int, issued: int) -> None:
+    def __init__(self, order: str, at: Instant, rank: int, issued: int, timed: bool = False) -> None:
         self.order = order  # filler, else placer order number
         self.at = at
+        self.timed = timed  # `at` is when it was observed, not when it was reported or sent
         self.rank = rank
         self.issued = issued
 
@@ -67,14 +68,16 @@ class Results:
             at or issued or (ctx.sent, ctx.issued),
             status.OBR_25.get(state, Rank.UNKNOWN),
             issued[1] if issued else ctx.issued,
+            timed=at is not None,
         )
 
     def administration(self, rxa: Segment, where: str) -> None:
         """An RXA (VXU): its time is that of the OBX segments below it."""
         self.flush()
         ctx = self.ctx
-        at = ctx.instant(rxa, 3, where) or (ctx.sent, ctx.issued)
-        self.group = Group(self.group.order, at, Rank.UNKNOWN, ctx.issued)
+        at = ctx.instant(rxa, 3, where)
+        sent = (ctx.sent, ctx.issued)
+        self.group = Group(self.group.order, at or sent, Rank.UNKNOWN, ctx.issued, timed=at is not None)
 
     def observe(self, obx: Segment, where: str) -> None:
         """One OBX."""
@@ -135,10 +138,10 @@ class Results:
             if isinstance(value, Value):
                 self._add(obx, found, at, rank, value, obx[5] if len(obx) > 5 else "", raw_unit, where)
         else:
-            # No sub-id: some senders number the lines in it, and a final report may have other lines than its draft.
-            identity = self._identity("report", found[1], "", at[1])
             version = ctx.version(text, rank=rank, issued=self.group.issued)
-            self.facts.append(report(identity, version, at[0], found[0], text, self.encounter))
+            timed = self._timed(obx)
+            fact_id = self._text_identity(obx, found[1], at, timed)
+            self.facts.append(report(fact_id, version, at[0], found[0], text, self.encounter, time_assumed=not timed))
 
     def _line(self, obx: Segment, code_raw: str, where: str) -> None:
         """A TX or FT: lines of one report follow each other under one code and time."""
@@ -156,16 +159,17 @@ class Results:
             return
         found = observed_code(ctx, code_raw)
         code = found[1] if found else Code("", "")
-        rank = self._rank(obx)
+        rank, timed = self._rank(obx), self._timed(obx)
         fact = encapsulated(
             ctx,
             obx[5] if len(obx) > 5 else "",
-            self._identity("document", code, obx[4] if len(obx) > 4 else "", at[1]),
+            self._text_identity(obx, code, at, timed),
             rank,
             self.group.issued,
             at[0],
             found[0] if found else None,
             self.encounter,
+            time_assumed=not timed,
         )
         if isinstance(fact, FilterReason):
             ctx.drop(fact, f"{where}-5")
@@ -193,12 +197,17 @@ class Results:
                 ctx.drop(quantity, f"{where}-6" if quantity is not FilterReason.IMPLAUSIBLE_VALUE else f"{where}-5")
                 return
             number, unit_now = quantity.value, quantity.unit
+        timed = self.group.timed or self._timed(obx)
+        if obx[2] == "TX":
+            fact_id = self._text_identity(obx, sent, at, timed)
+        else:
+            fact_id = self._identity("observation", sent, obx[4] if size > 4 else "", at, timed)
         decoded = ctx.message.decoded
         reference = decoded(obx[7]) if size > 7 and obx[7] and obx[7] != NULL else ""
         flag = ctx.message.value(obx, 8) if size > 8 and obx[8] else ""
         self.facts.append(
             Observation(
-                id=self._identity("observation", sent, obx[4] if size > 4 else "", at[1]),
+                id=fact_id,
                 version=self._version(rank, raw, unit_text, reference, flag),
                 code=code,
                 time=at[0],
@@ -209,6 +218,7 @@ class Results:
                 reference_range=reference,
                 encounter=self.encounter,
                 original=self._original(value, raw, unit_text, unit_now, None if code is sent else sent),
+                time_assumed=not timed,
             )
         )
 
@@ -225,12 +235,28 @@ class Results:
             return Original("", unit_text, sent)
         return _SAME
 
-    def _identity(self, kind: str, code: Code, sub_id: str, time_ms: int) -> str:
-        """(source, order, code, sub-id, time); a repeat within one message gets a number of its own."""
-        found = self.ctx.id(kind, self.group.order, code.system, code.code, sub_id, str(time_ms))
+    def _identity(self, kind: str, code: Code, sub_id: str, at: Instant, timed: bool) -> str:
+        """(source, order, code, sub-id, time); a repeat within one message gets a number of its own.
+
+        The time of reporting or sending tells no results of one order apart, so it is left out.
+        """
+        when = str(at[1]) if timed or not self.group.order else ""
+        found = self.ctx.id(kind, self.group.order, code.system, code.code, sub_id, when)
         seen = self._ids.get(found, 0)
         self._ids[found] = seen + 1
         return found if not seen else self.ctx.id(kind, found, str(seen))
+
+    def _text_identity(self, obx: Segment, code: Code, at: Instant, timed: bool) -> str:
+        """The identity of a text, be it short, long or a file: "pending" gives way to the report that follows.
+
+        The sub-id counts from 2 on: senders number a report's lines in it, and its draft may have none.
+        """
+        sub_id = obx[4] if len(obx) > 4 else ""
+        return self._identity("text", code, "" if sub_id in ("0", "1") else sub_id, at, timed)
+
+    def _timed(self, obx: Segment) -> bool:
+        """Whether somebody says when it was observed."""
+        return self.group.timed or (len(obx) > 14 and obx[14] not in ("", NULL))
 
     def _time(self, obx: Segment, where: str) -> Instant | None:
         """OBX-14, else the group's time: moment and epoch milliseconds. None when it is bad or in the future."""

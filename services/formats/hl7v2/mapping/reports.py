@@ -29,7 +29,14 @@ _SUBTYPES = {  # ED.3 (HL7 table 0291) by itself names the content
 
 
 def report(
-    fact_id: str, version: Version, at: datetime, code: Code | None, text: str, encounter: str, title: str = ""
+    fact_id: str,
+    version: Version,
+    at: datetime,
+    code: Code | None,
+    text: str,
+    encounter: str,
+    title: str = "",
+    time_assumed: bool = False,
 ) -> Document:
     """A text document; its title is the code's name, never a line of the text."""
     return Document(
@@ -41,6 +48,7 @@ def report(
         text=text,
         text_sha256=sha256(text.encode()).hexdigest() if text else "",
         encounter=encounter,
+        time_assumed=time_assumed,
     )
 
 
@@ -53,6 +61,7 @@ def encapsulated(
     at: datetime,
     code: Code | None,
     encounter: str,
+    time_assumed: bool,
 ) -> Document | FilterReason:
     """An ED value: its text where it has one, and the payload of what is not plain text among `ctx.attachments`.
 
@@ -82,6 +91,7 @@ def encapsulated(
         encounter=encounter,
         encapsulated=found.reference,
         content_type=found.content_type,
+        time_assumed=time_assumed,
     )
 
 

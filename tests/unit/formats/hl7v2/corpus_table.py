@@ -30,6 +30,10 @@ What the reasons mean here:
 
 An NM that holds `<15` (73 of SimHospital's 76 values that are not numbers) is read as its sender means it: comparator
 `<`, value 15. An OBX without a value type is read as text, or as a number where it has a unit.
+
+A result without a time of its own (OBX-14, OBR-7, OBR-14) takes that of its report (OBR-22), else the message's (MSH-7),
+and says so (`time_assumed`; the page shows it): it was known then, so no score knows it too early. FHIR's `issued`
+likewise.
 """
 
 

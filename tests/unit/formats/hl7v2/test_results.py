@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.events import Document, Observation, Rank, encode_event
+from services.domain.features.series import timeline
+from services.domain.record import PatientRecord, fold
 from services.domain.references import reference_of
 from tests.unit.formats.hl7v2.samples import (
     PID,
+    RECEIVED_MS,
     SITE,
     event,
     facts,
@@ -146,6 +149,38 @@ def test_a_correction_a_repeat_and_a_late_result_fall_together_and_a_new_measure
     assert first.id == corrected.id == repeated.id
     assert len({first.id, other_time.id, other_sub.id}) == 3
     assert first.version < repeated.version < corrected.version
+
+
+OBR = "OBR|1|P1|F1|24323-8^CMP^LN|||{7}|||||||{14}||||||||{22}|||F"
+
+
+@pytest.mark.parametrize(
+    ("said", "hour", "assumed"),
+    [
+        ({7: "20260501100000"}, 10, False),
+        ({14: "20260501103000", 22: "20260501110000"}, 10, False),
+        ({22: "20260501110000"}, 11, True),
+        ({}, 12, True),
+    ],
+)
+def test_a_result_without_a_time_takes_when_it_was_reported_or_sent_and_says_so(
+    said: dict[int, str], hour: int, assumed: bool
+) -> None:
+    obr = OBR.format(*(said.get(n, "") for n in range(23)))
+    (found,) = facts(oru(obx("NM", "80"), obr=obr), Observation)
+    assert (found.time.hour, found.time_assumed) == (hour, assumed)
+    (own,) = facts(oru(obx("NM", "80", _14="20260501094500"), obr=obr), Observation)
+    assert (own.time.hour, own.time_assumed) == (9, False)
+
+
+def test_a_result_without_a_time_is_withdrawn_by_a_later_message() -> None:
+    record, obr = PatientRecord(patient="p"), OBR.format(*[""] * 23)
+    gone = oru(obx("NM", "", _11="D"), obr=obr, control="C2", sent="20260501150000")
+    for raw in (gone, oru(obx("NM", "80"), obr=obr)):
+        fold(record, event(raw))
+    assert len(record.observations["8867-4"].rows) == 2
+    assert list(record.values("8867-4")) == []
+    assert not len(timeline(record, RECEIVED_MS).value)
 
 
 def test_the_later_of_two_sendings_of_one_report_wins() -> None:
