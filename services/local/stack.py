@@ -1,5 +1,6 @@
 """The local Kafka and Triton together: `wardstream up` and `wardstream down`, and what the demo stands on."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from services.bus.admin import create_topics
 from services.bus.settings import CHECKOUT, Settings, load
+from services.bus.topics import TOPICS
 from services.local.kafka import LocalKafka
 from services.local.triton import LocalTriton, running_endpoint, stop_left_over
 
@@ -31,7 +33,13 @@ class Stack:
             "WARDSTREAM_TRITON_URL": self.triton_url,
             "WARDSTREAM_REPLICATION": str(self.replication),
             "WARDSTREAM_MIN_ISR": str(self.min_isr),
+            "WARDSTREAM_PARTITIONS": str(partitions()),
         }
+
+
+def partitions() -> int:
+    """Partitions of the local topics: the setting, or two for each core. Each costs a batch of its own on every hop."""
+    return load().partitions or min(2 * (os.cpu_count() or 1), max(topic.partitions for topic in TOPICS))
 
 
 @contextmanager
@@ -50,8 +58,6 @@ def _with_topics(kafka: LocalKafka, triton_url: str) -> Stack:
 
 def settings_for(made: Stack) -> Settings:
     """The process's settings, pointed at this stack."""
-    import os
-
     return load({**os.environ, **made.environment()})
 
 

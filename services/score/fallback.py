@@ -88,7 +88,7 @@ class FallbackStep:
         read = read_record(message)
         if isinstance(read, Rejected):
             return []
-        return [prediction_output(message, fallback(read.record), RISK_PREDICTIONS)]
+        return [prediction_output(message, fallback(read), RISK_PREDICTIONS)]
 
 
 def fallback(record: PatientRecord) -> Prediction:

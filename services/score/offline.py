@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.domain.features import ARRAYS, FEATURE_VERSION, Batch, ModelInputs
+from services.domain.features import ARRAYS, FEATURE_VERSION, ModelInputs, inputs_at
 from services.domain.record import PatientRecord
 from services.inference.manifest import Manifest, ManifestError, load_manifest
 
@@ -78,9 +78,8 @@ def score_offline(asked: Iterable[Asked], model: OfflineModel) -> Iterator[Score
     """The model's answer for every patient and moment, in the order asked, ROWS at a time."""
     waiting: list[tuple[str, ModelInputs]] = []
     for one in asked:
-        batch = Batch(one.record, max(one.as_of_ms, default=0))
-        for moment in one.as_of_ms:
-            waiting.append((one.patient, batch.at(moment)))
+        for inputs in inputs_at(one.record, one.as_of_ms):
+            waiting.append((one.patient, inputs))
             if len(waiting) == ROWS:
                 yield from _answers(waiting, model)
                 waiting = []

@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from services.domain.features import ModelInputs, model_inputs
+from services.domain.features import ModelInputs, inputs_of_many
 from services.domain.prediction import IndeterminateReason, Prediction
 from services.domain.record import PatientRecord
 from services.inference.caller import Caller, Row, Watcher
@@ -22,8 +22,10 @@ class Prepared:
     inputs: ModelInputs
 
 
-def prepare(record: PatientRecord) -> Prepared:
-    return Prepared(record, model_inputs(record, record.as_of))
+def prepare(records: Sequence[PatientRecord]) -> list[Prepared]:
+    """What the models read of each record at its newest moment."""
+    inputs = inputs_of_many([(record, record.as_of) for record in records])
+    return [Prepared(*one) for one in zip(records, inputs, strict=True)]
 
 
 class Scorer:

@@ -14,9 +14,9 @@ from services.bus.messages import EVENT_ID, RECEIVED_AT, Message, Output, carrie
 from services.bus.topics import PATIENT_RECORDS, RISK_PREDICTIONS, RISK_SHADOW, Topic
 from services.domain.prediction import Prediction
 from services.domain.reasons import Rejected, RejectReason
-from services.domain.record import decode_record
+from services.domain.record import PatientRecord, decode_record
 from services.score.predict import encode_prediction
-from services.score.scorer import Prepared, Scorer, prepare
+from services.score.scorer import Scorer, prepare
 
 
 class ScoreStep:
@@ -40,7 +40,7 @@ class ScoreStep:
 
     async def __call__(self, messages: Sequence[Message]) -> Sequence[Sequence[Output]]:
         read = [read_record(message) for message in messages]
-        predictions = iter(await self._scorer([one for one in read if isinstance(one, Prepared)]))
+        predictions = iter(await self._scorer(prepare([one for one in read if isinstance(one, PatientRecord)])))
         return [
             [dead_letter(message, one, self.name)]
             if isinstance(one, Rejected)
@@ -58,15 +58,15 @@ class ScoreStep:
         return prediction_output(message, prediction, RISK_PREDICTIONS)
 
 
-def read_record(message: Message) -> Prepared | Rejected:
-    """The record in a message, with its features; Rejected when it is none or does not fit its key."""
+def read_record(message: Message) -> PatientRecord | Rejected:
+    """The record in a message; Rejected when it is none or does not say its version."""
     try:
         record = decode_record(message.value)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return Rejected(RejectReason.SCHEMA_VIOLATION, "value", "not a PatientRecord")
     if not _is_hash(record.record_version) or not record.patient:
         return Rejected(RejectReason.SCHEMA_VIOLATION, "record_version", "not made by encode_record")
-    return prepare(record)
+    return record
 
 
 def _is_hash(text: str) -> bool:

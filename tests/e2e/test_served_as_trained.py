@@ -23,7 +23,7 @@ import pytest
 from services.bus.objects import open_store
 from services.bus.topics import CLINICAL_EVENTS, PATIENT_RECORDS, RECORD_UPDATES, RISK_PREDICTIONS
 from services.domain.events import ClinicalEvent, Document, Embedding, Imaging, decode_event
-from services.domain.features import Batch, model_inputs
+from services.domain.features import inputs_at, model_inputs
 from services.domain.notes import note_tokens
 from services.domain.prediction import Prediction, Status
 from services.domain.record import PatientRecord, decode_record, encode_record, fold
@@ -180,10 +180,10 @@ def test_disordered_results_end_in_the_features_of_the_true_ones(system, streame
     for part in (*disordered, mixed):
         for one in part.asked:
             moved = arrival(part, one) - EPOCH_MS
-            true = Batch(one.record, max(one.as_of_ms))
-            found = Batch(streamed.final(key_of(system, part, one)), max(one.as_of_ms) + moved)
-            for moment in one.as_of_ms:
-                assert found.at(moment + moved).sha256 == true.at(moment).sha256
+            final = streamed.final(key_of(system, part, one))
+            true = inputs_at(one.record, one.as_of_ms)
+            found = inputs_at(final, [moment + moved for moment in one.as_of_ms])
+            assert [inputs.sha256 for inputs in found] == [inputs.sha256 for inputs in true]
 
 
 def test_the_last_score_of_a_disordered_patient_is_that_of_the_true_data(system, streamed, disordered, mixed, model):

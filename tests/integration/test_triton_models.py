@@ -133,7 +133,7 @@ def test_the_scoring_step_publishes_what_the_model_says_of_the_records_features(
     direct = session("risk_fusion")
     for one, value in zip(records, together, strict=True):
         found = msgspec.json.decode(value, type=Prediction)
-        inputs = {name: array[None] for name, array in prepare(one).inputs.arrays.items()}
+        inputs = {name: array[None] for name, array in prepare([one])[0].inputs.arrays.items()}
         risk, raw = direct.run(["risk", "raw"], inputs | {"row_id": np.zeros((1, 1), np.int64)})
         check(found, risk[0], raw[0], deployed.model)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from services.domain.features import ARRAYS, FEATURE_VERSION, Batch
+from services.domain.features import ARRAYS, FEATURE_VERSION, inputs_at
 from training.datasets.stays import Stay, record_of
 from training.progress import progress
 
@@ -72,11 +72,9 @@ def build(stays: Iterable[Stay], folder: Path, title: str, names: tuple[str, ...
     groups: list[str] = []
     for number, stay in enumerate(progress(stays, title)):
         moments = stay.decision_ms
-        batch = Batch(record_of(stay), max(moments, default=0))
-        for at in moments:
-            arrays = batch.at(at).arrays
+        for inputs in inputs_at(record_of(stay), moments):
             for name, file in files.items():
-                file.write(arrays[name].tobytes())
+                file.write(inputs.arrays[name].tobytes())
         hours += stay.decisions
         numbers += [number] * len(moments)
         patients.append(stay.patient_id)

@@ -1,6 +1,6 @@
 """What evaluation works on: risks of the shipped model, what happened, and whom it was about."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.domain.features import Batch, ModelInputs
+from services.domain.features import ModelInputs, inputs_at
 from services.domain.features.derived import DERIVED
 from services.domain.features.static import STATIC
 from services.score.offline import Asked, OfflineModel, repository
@@ -63,7 +63,7 @@ def score(task: str, outcome: str, questions: Iterable[Question], *, hourly: boo
     groups: dict[str, list[str]] = {}
     controls: dict[str, list[float]] = {}
     for question in questions:
-        inputs = list(_inputs(question.asked))
+        inputs = inputs_at(question.asked.record, question.asked.as_of_ms)
         if not inputs:
             continue
         risk = _risks(model, inputs, place)
@@ -94,12 +94,6 @@ def score(task: str, outcome: str, questions: Iterable[Question], *, hourly: boo
         },
         hourly=hourly,
     )
-
-
-def _inputs(asked: Asked) -> Iterator[ModelInputs]:
-    batch = Batch(asked.record, max(asked.as_of_ms, default=0))
-    for moment in asked.as_of_ms:
-        yield batch.at(moment)
 
 
 def _risks(model: OfflineModel, inputs: Sequence[ModelInputs], place: int) -> Float:

@@ -4,8 +4,9 @@ from services.domain.features.inputs import (
     ARRAYS,
     FEATURE_VERSION,
     MODALITIES,
-    Batch,
     ModelInputs,
+    inputs_at,
+    inputs_of_many,
     labels,
     model_inputs,
 )
@@ -16,8 +17,9 @@ __all__ = [
     "FEATURE_VERSION",
     "MODALITIES",
     "VARIABLE_NAMES",
-    "Batch",
     "ModelInputs",
+    "inputs_at",
+    "inputs_of_many",
     "labels",
     "model_inputs",
 ]

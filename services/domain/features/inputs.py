@@ -1,5 +1,6 @@
 """From a record to what the models read, at one moment: the one feature code of training, serving and evaluation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from math import isnan
@@ -68,26 +69,32 @@ class ModelInputs:
 def model_inputs(record: PatientRecord, as_of_ms: int) -> ModelInputs:
     """The record as the models read it at `as_of_ms` (epoch ms): nothing later than that is used.
 
-    Takes about 0.25 ms, whatever the length of the stay. Never raises for what a record may hold.
+    Takes about 0.3 ms, whatever the length of the stay, and half of that among many. Never raises for what a record may hold.
     """
-    return _inputs(record, timeline(record, as_of_ms), as_of_ms)
+    return inputs_of_many([(record, as_of_ms)])[0]
 
 
-class Batch:
-    """`model_inputs` at many moments of one record that no longer changes, bit for bit the same and faster."""
-
-    def __init__(self, record: PatientRecord, until_ms: int) -> None:
-        self._record = record
-        self._line = timeline(record, until_ms, whole=True)
-
-    def at(self, as_of_ms: int) -> ModelInputs:
-        """The same as `model_inputs(record, as_of_ms)` for `as_of_ms <= until_ms`."""
-        return _inputs(self._record, cut(self._line, as_of_ms), as_of_ms)
+def inputs_of_many(asked: Sequence[tuple[PatientRecord, int]]) -> list[ModelInputs]:
+    """`model_inputs` of many records, each at its moment: bit for bit the same, and faster."""
+    lines = [timeline(record, as_of_ms) for record, as_of_ms in asked]
+    return _inputs([record for record, _ in asked], lines, [as_of_ms for _, as_of_ms in asked])
 
 
-def _inputs(record: PatientRecord, line: Timeline, as_of_ms: int) -> ModelInputs:
+def inputs_at(record: PatientRecord, moments: Sequence[int]) -> list[ModelInputs]:
+    """`model_inputs` of one record at many moments, bit for bit the same and faster."""
+    line = timeline(record, max(moments, default=0), whole=True)
+    return _inputs([record] * len(moments), [cut(line, at) for at in moments], moments)
+
+
+def _inputs(records: Sequence[PatientRecord], lines: Sequence[Timeline], as_of_ms: Sequence[int]) -> list[ModelInputs]:
+    if not lines:
+        return []
+    series = statistics(lines, as_of_ms)
+    return [_one(*each) for each in zip(records, lines, series, as_of_ms, strict=True)]
+
+
+def _one(record: PatientRecord, line: Timeline, series: NDArray[np.float32], as_of_ms: int) -> ModelInputs:
     fixed = static(record, as_of_ms)
-    series = statistics(line, as_of_ms)
     note, notes, note_age = _embedded(record, "note", NOTE_SIZE, as_of_ms, NOTES_READ)
     image, images, image_age = _embedded(record, "image", IMAGE_SIZE, as_of_ms, 1)
     genes, variants = genomic(record, as_of_ms)
@@ -153,8 +160,9 @@ __all__ = [
     "FEATURE_VERSION",
     "MODALITIES",
     "VARIABLE_NAMES",
-    "Batch",
     "ModelInputs",
+    "inputs_at",
+    "inputs_of_many",
     "labels",
     "model_inputs",
 ]

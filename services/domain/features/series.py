@@ -6,6 +6,7 @@ stay is. Counts are of hours with at least one result, so that a monitor that se
 one that is charted by the hour. Nothing after `as_of` is read, whatever the record holds.
 """
 
+from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -118,15 +119,21 @@ def cut(line: Timeline, as_of_ms: int) -> Timeline:
     return Timeline(line.time[index], line.value[index], line.variable[kept], starts)
 
 
-def statistics(line: Timeline, as_of_ms: int) -> NDArray[np.float32]:
-    """float32 [variables, statistics]; NaN where there is nothing to say. No result may be later than `as_of_ms`."""
-    table = np.full(SHAPE, np.nan)
-    count = len(line.variable)
+def statistics(lines: Sequence[Timeline], as_of_ms: Sequence[int]) -> NDArray[np.float32]:
+    """float32 [timelines, variables, statistics]; NaN where there is nothing to say.
+
+    `as_of_ms[n]`: the moment of `lines[n]`; none of its results may be later. A timeline's statistics are the same, bit
+    for bit, whatever it stands beside: most of the time goes into the number of numpy calls, not into their length.
+    """
+    table = np.full((len(lines) * SHAPE[0], SHAPE[1]), np.nan)
     table[:, STATISTIC["hours_with_6h"] :] = 0.0
+    line = _end_to_end(lines)
+    count = len(line.variable)
     if not count:
-        return table.astype(np.float32)
+        return table.astype(np.float32).reshape(-1, *SHAPE)
     first, stop = line.start[:-1], line.start[1:]
-    age = (as_of_ms - line.time) / HOUR_MS  # hours, >= 0
+    moments = np.repeat(np.array(as_of_ms, np.int64), [len(one.time) for one in lines])
+    age = (moments - line.time) / HOUR_MS  # hours, >= 0
     value = np.append(line.value, 0.0)  # one more, so that a segment may end at N
     spans = np.array(WINDOWS, np.float64)[:, None]
     low = stop - np.add.reduceat(age < spans, first, axis=1, dtype=np.intp)  # [W, P]
@@ -154,7 +161,20 @@ def statistics(line: Timeline, as_of_ms: int) -> NDArray[np.float32]:
     rows[:, 14], rows[:, 15] = _spread_and_slope(line, value, age, means, low, sizes)
     rows[:, 16:19] = _hours_with(age, first, flat, pairs.shape, some)[[0, 2, 3]].T
     table[line.variable] = rows
-    return table.astype(np.float32)
+    return table.astype(np.float32).reshape(-1, *SHAPE)
+
+
+def _end_to_end(lines: Sequence[Timeline]) -> Timeline:
+    """All timelines as one; the variables of the n-th are numbered from n * SHAPE[0]."""
+    if len(lines) == 1:
+        return lines[0]
+    sizes = np.cumsum([0, *(len(one.time) for one in lines)])
+    return Timeline(
+        np.concatenate([one.time for one in lines]),
+        np.concatenate([one.value for one in lines]),
+        np.concatenate([one.variable + n * SHAPE[0] for n, one in enumerate(lines)]),
+        np.concatenate([*(one.start[:-1] + size for one, size in zip(lines, sizes, strict=False)), sizes[-1:]]),
+    )
 
 
 def _segments(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from services.domain.codes import BY_LOINC
 from services.domain.events import ClinicalEvent, Code, Embedding, Encounter, Observation, Patient, Rank, Version
-from services.domain.features import ARRAYS, Batch, ModelInputs, model_inputs
+from services.domain.features import ARRAYS, ModelInputs, inputs_at, inputs_of_many, model_inputs
 from services.domain.features.derived import DERIVED
 from services.domain.features.inputs import NOTE_SIZE
 from services.domain.features.series import HOUR_MS, STATISTIC
@@ -189,15 +189,30 @@ results = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(results, st.lists(moments, min_size=1, max_size=6))
-def test_the_batch_path_is_bit_for_bit_the_single_path(
+def test_inputs_at_many_moments_are_bit_for_bit_those_at_each(
     rows: list[tuple[float, str, float, int, int]], decisions: list[float]
 ) -> None:
     made = record(*(result(h, n, v, Version(rank=rank), str(tag)) for h, n, v, tag, rank in rows))
-    batch = Batch(made, ms(max(decisions)))
-    for hours in decisions:
-        one, many = model_inputs(made, ms(hours)), batch.at(ms(hours))
-        assert one.sha256 == many.sha256
-        assert (one.n_observations, one.modalities) == (many.n_observations, many.modalities)
+    at = [ms(hours) for hours in decisions]
+    same([model_inputs(made, moment) for moment in at], inputs_at(made, at))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(results, moments), max_size=5))
+def test_inputs_of_many_records_are_bit_for_bit_those_of_each(
+    asked: list[tuple[list[tuple[float, str, float, int, int]], float]],
+) -> None:
+    records = [
+        (record(*(result(h, n, v, Version(rank=rank), str(tag)) for h, n, v, tag, rank in rows)), ms(hours))
+        for rows, hours in asked
+    ]
+    same([model_inputs(*one) for one in records], inputs_of_many(records))
+
+
+def same(some: list[ModelInputs], others: list[ModelInputs]) -> None:
+    for one, other in zip(some, others, strict=True):
+        assert one.sha256 == other.sha256
+        assert (one.n_observations, one.modalities) == (other.n_observations, other.modalities)
 
 
 @settings(max_examples=80, deadline=None)
