@@ -16,6 +16,7 @@ from services.deidentify.people import People
 from services.deidentify.pseudonyms import Pseudonyms
 from services.domain.codes import BY_LOINC, LOINC
 from services.domain.events import (
+    Allergy,
     AnyFact,
     ClinicalEvent,
     Condition,
@@ -33,7 +34,7 @@ from services.domain.events import (
 from services.domain.features.static import unit_kind
 from services.formats.dicom.event import MODALITIES
 
-KINDS = (Patient, Encounter, Observation, Document, Imaging, Medication, Condition, Procedure, Order, Merge)
+KINDS = (Patient, Encounter, Observation, Document, Imaging, Medication, Condition, Allergy, Procedure, Order, Merge)
 """Facts that recorded traffic gives. Embeddings and transfers are Wardstream's own and are made again in training."""
 
 Dropped = Callable[[str], None]
@@ -199,6 +200,7 @@ FIELDS: dict[type, dict[str, Rule]] = {
         "reference_range": _range,
         "original": _unsaid,
         "time_assumed": _kept,
+        "comment": _text,
     },
     Document: {
         **_FACT,
@@ -211,6 +213,7 @@ FIELDS: dict[type, dict[str, Rule]] = {
         "encapsulated": _never,
         "content_type": _word(words.CONTENT_TYPES, "application/octet-stream"),
         "time_assumed": _kept,
+        "comment": _text,
     },
     Imaging: {
         **_FACT,
@@ -245,6 +248,15 @@ FIELDS: dict[type, dict[str, Rule]] = {
         "code": _diagnosis,
         "time": _time,
         "end": _time,
+        "status": _word(words.STATUSES),
+    },
+    Allergy: {
+        **_FACT,
+        "code": _code,
+        "time": _time,
+        "category": _word(words.ALLERGY_CATEGORIES),
+        "severity": _word(words.SEVERITIES),
+        "criticality": _word(words.CRITICALITIES),
         "status": _word(words.STATUSES),
     },
     Procedure: {**_FACT, **_VISIT, "code": _code, "time": _time, "status": _word(words.STATUSES)},

@@ -164,7 +164,7 @@ def _removed(told: list[AnyFact], keep_text: bool) -> Iterator[str]:
     for fact in told:
         if getattr(fact, "identifiers", None):
             yield "identifiers"
-        if getattr(fact, "text", "") and not keep_text:
+        if (getattr(fact, "text", "") or getattr(fact, "comment", "")) and not keep_text:
             yield "free_text"
         if getattr(fact, "number", None) or getattr(fact, "accession", None):
             yield "visit_or_accession_number"

@@ -131,6 +131,10 @@ DISPOSITIONS = _words("expired|home|alt-home|other-hcf|hosp|long|aadvice|exp|psy
     f"{n:02d}" for n in range(100)
 }
 """FHIR discharge-disposition, UB-04 patient discharge status (two digits)."""
+ALLERGY_CATEGORIES = _words("|food|medication|environment|biologic")
+SEVERITIES = _words("|mild|moderate|severe")
+CRITICALITIES = _words("|low|high|unable-to-assess")
+"""FHIR allergy-intolerance-category, reaction-event-severity, allergy-intolerance-criticality."""
 ROUTES = _words(
     "|IV|PO|IM|SC|SQ|PR|SL|INH|TOP|NG|ID|IN|OP|OT|TD|NEB|oral|intravenous|intramuscular|subcutaneous|rectal|sublingual"
     "|inhalation|topical|nasal|ophthalmic|transdermal|Oral|Intravenous|Intramuscular|Subcutaneous|Topical|Inhalation"

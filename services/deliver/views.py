@@ -33,6 +33,7 @@ def patient_view(record: PatientRecord, entry: Entry, row: dict[str, Any]) -> di
         "notes": _notes(record),
         "images": _images(record),
         "conditions": _coded(record.conditions.values()),
+        "allergies": _allergies(record),
         "medications": _coded(record.medications.values()),
     }
 
@@ -121,6 +122,16 @@ def _images(record: PatientRecord) -> list[dict[str, Any]]:
             }
         )
     return sorted(images, key=lambda image: -image["time"])
+
+
+def _allergies(record: PatientRecord) -> list[dict[str, Any]]:
+    """Allergies that stand; `degree` is the severity of a reaction, else the criticality."""
+    standing = [one for one in record.allergies.values() if one.version.rank < 5 and one.status in ("", "active")]
+    found = [
+        {"name": one.code.display or one.code.code, "category": one.category, "degree": one.severity or one.criticality}
+        for one in standing
+    ]
+    return sorted(found, key=lambda one: one["name"].casefold())[:MAX_LISTED]
 
 
 def _coded(items: Any) -> list[dict[str, Any]]:

@@ -130,6 +130,7 @@ class Observation(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="obse
     encounter: str = ""  # Encounter.id
     original: Original = Original()
     time_assumed: bool = False  # no time of its own: `time` is when it was reported (OBR-22, issued) or sent (MSH-7)
+    comment: str = ""  # NTE, FHIR note: free text, not kept in the record
 
 
 class Document(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="document"):
@@ -147,6 +148,7 @@ class Document(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="documen
     encapsulated: str = ""  # object store reference of an ED's or Attachment's payload, named by its SHA-256
     content_type: str = "text/plain"
     time_assumed: bool = False  # as in `Observation`
+    comment: str = ""
 
 
 class Imaging(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="imaging"):
@@ -199,6 +201,17 @@ class Procedure(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="proced
     encounter: str = ""
 
 
+class Allergy(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="allergy"):
+    """An allergy or intolerance (AL1, IAM, FHIR AllergyIntolerance), in FHIR R4's terms."""
+
+    code: Code  # what to
+    time: datetime  # of onset, else when it was identified or recorded
+    category: str = ""  # food | medication | environment | biologic
+    severity: str = ""  # of the worst reaction: mild | moderate | severe
+    criticality: str = ""  # low | high | unable-to-assess
+    status: str = ""  # active | inactive | resolved
+
+
 class Order(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="order"):
     """A request for a test or study (ORM, OMG, OML; FHIR ServiceRequest)."""
 
@@ -241,6 +254,7 @@ AnyFact = (
     | Imaging
     | Medication
     | Condition
+    | Allergy
     | Procedure
     | Order
     | Embedding

@@ -43,8 +43,11 @@ class RejectReason(StrEnum):
 class FilterReason(StrEnum):
     """Why an understood message, or a part of one, does not reach the record."""
 
-    UNSUPPORTED_MESSAGE_TYPE = "unsupported_message_type"  # e.g. SIU, BAR, DFT
-    UNSUPPORTED_RESOURCE = "unsupported_resource"  # e.g. FHIR Claim
+    UNSUPPORTED_MESSAGE_TYPE = "unsupported_message_type"  # the record has no place for it, e.g. OMD (diets)
+    UNSUPPORTED_RESOURCE = "unsupported_resource"  # the record has no place for it, e.g. FHIR CarePlan
+    ADMINISTRATIVE = "administrative"  # billing, insurance, schedules, staff, relatives, consent
+    ACKNOWLEDGEMENT = "acknowledgement"  # an answer to a message of ours
+    QUERY = "query"  # a question, or the answer to one, which nobody here asked
     UNSUPPORTED_SEGMENT = "unsupported_segment"
     UNSUPPORTED_VALUE_TYPE = "unsupported_value_type"  # OBX-2 that carries nothing we can use
     UNSUPPORTED_MODALITY = "unsupported_modality"  # e.g. DICOM SR, US
@@ -61,7 +64,7 @@ class FilterReason(StrEnum):
     BAD_ITEM_TIMESTAMP = "bad_item_timestamp"
     FUTURE_ITEM_TIMESTAMP = "future_item_timestamp"
     OTHER_PATIENT = "other_patient"  # part of the message is about somebody else (e.g. a specimen donor)
-    NO_PATIENT_REFERENCE = "no_patient_reference"  # a resource without subject: Practitioner, Organization
+    NO_PATIENT_REFERENCE = "no_patient_reference"  # a resource or message about nobody: Practitioner, MFN
     NO_PIXELS = "no_pixels"
     TEST_OR_TRAINING = "test_or_training"  # MSH-11 D or T where the site refuses them
 

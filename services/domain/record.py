@@ -26,6 +26,7 @@ import numpy as np
 
 from services.domain.codes import BY_LOINC
 from services.domain.events import (
+    Allergy,
     AnyFact,
     ClinicalEvent,
     Code,
@@ -132,6 +133,7 @@ class PatientRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     imaging: dict[str, Imaging] = {}
     medications: dict[str, Medication] = {}
     conditions: dict[str, Condition] = {}
+    allergies: dict[str, Allergy] = {}
     procedures: dict[str, Procedure] = {}
     orders: dict[str, Order] = {}
     embeddings: dict[str, StoredEmbedding] = {}
@@ -288,6 +290,7 @@ _ITEMS: dict[type, str] = {
     Imaging: "imaging",
     Medication: "medications",
     Condition: "conditions",
+    Allergy: "allergies",
     Procedure: "procedures",
     Order: "orders",
     StoredEmbedding: "embeddings",
@@ -307,7 +310,7 @@ def _apply(record: PatientRecord, fact: AnyFact, tally: _Tally) -> None:
         case Embedding():
             _put_item(record.embeddings, _stored(fact), tally)
         case Document():
-            _put_item(record.documents, msgspec.structs.replace(fact, text=""), tally)
+            _put_item(record.documents, msgspec.structs.replace(fact, text="", comment=""), tally)
         case Transfer():
             join(record, decode_record(bytes(fact.record)))
             tally.applied += 1

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 
 from services.domain.events import (
+    Allergy,
     ClinicalEvent,
     Code,
     Document,
@@ -97,7 +98,19 @@ def embeddings(draw) -> Embedding:
     )
 
 
-facts = st.one_of(observations(), observations(), patients(), encounters(), documents(), embeddings())
+@st.composite
+def allergies(draw) -> Allergy:
+    severity, time = draw(st.sampled_from(["", "mild", "severe"])), draw(times)
+    return Allergy(
+        id=draw(st.sampled_from(["allergy-1", "allergy-2"])),
+        version=draw(versions(severity, str(time))),
+        code=Code("http://snomed.info/sct", "91935009", "Allergy to peanut"),
+        time=time,
+        severity=severity,
+    )
+
+
+facts = st.one_of(observations(), observations(), patients(), encounters(), documents(), allergies(), embeddings())
 
 
 one_patient = st.just("p")

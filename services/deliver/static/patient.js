@@ -31,7 +31,14 @@ export async function drawPatient(patient, place, moved) {
   }
   if (latest !== patient) return;
   if (view.patient !== patient) moved(view.patient);
-  else show(view, place);
+  else {
+    try {
+      show(view, place);
+    } catch (error) {
+      place.replaceChildren(back(), hint("This patient cannot be shown: reload the page; if that does not help, tell whoever runs it."));
+      throw error;
+    }
+  }
 }
 
 function show(view, place) {
@@ -59,6 +66,7 @@ function sections(view, redraw) {
     ...series(view, domain),
     ...images(view.images),
     ...list("Notes", view.notes, (note) => [noteTitle(note, view.patient), `${clock(note.time)}${note.encoded ? "" : " · not read by a model"}`]),
+    ...list("Allergies", view.allergies, (one) => [one.name, [one.category, one.degree].filter(Boolean).join(" · ")]),
     ...list("Diagnoses", view.conditions, (item) => [item.name, clock(item.time)]),
     ...list("Medication", view.medications, (item) => [item.name, clock(item.time)]),
     trace(view),

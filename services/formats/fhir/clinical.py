@@ -1,11 +1,11 @@
-"""Condition, Procedure, Immunization and ServiceRequest (R4 chapters 9 and 12)."""
+"""Condition, AllergyIntolerance, Procedure, Immunization and ServiceRequest (R4 chapters 9 and 12)."""
 
 from datetime import datetime
 
-from services.domain.events import AnyFact, Code, Condition, Order, Procedure, Rank
+from services.domain.events import Allergy, AnyFact, Code, Condition, Order, Procedure, Rank
 from services.domain.reasons import FilterReason
 from services.formats.fhir import datatypes, times
-from services.formats.fhir.access import obj, text
+from services.formats.fhir.access import items, obj, text
 from services.formats.fhir.context import Item
 
 _WITHDRAWN = {
@@ -58,6 +58,39 @@ def condition(item: Item) -> list[AnyFact]:
             end=end,
             status=state,
             encounter=item.encounter(get("encounter")),
+        )
+    ]
+
+
+_SEVERITIES = ("mild", "moderate", "severe")
+
+
+def allergy(item: Item) -> list[AnyFact]:
+    """An allergy or intolerance: to what (the code, else a reaction's substance), onset, else when it was recorded."""
+    get = item.resource.get
+    reactions = items(get("reaction"))
+    substance = next(filter(None, (datatypes.concept(one.get("substance")) for one in reactions)), None)
+    code = datatypes.concept(get("code")) or substance or named(item, "code")
+    at = item.choice("onset") or item.moment(get("recordedDate"), "recordedDate") or item.about_when()
+    if code is None:
+        return []
+    if at is None:
+        item.drop(FilterReason.NO_TIME)
+        return []
+    clinical = datatypes.concept(get("clinicalStatus"))
+    verification = datatypes.concept(get("verificationStatus"))
+    severities = [_SEVERITIES.index(word) for one in reactions if (word := text(one.get("severity"))) in _SEVERITIES]
+    categories = get("category")
+    return [
+        Allergy(
+            id=item.id("allergy", *_own(code)),
+            version=item.version(rank(verification.code if verification else ""), None if item.issued else at),
+            code=code,
+            time=at,
+            category=text(categories[0]) if isinstance(categories, list) and categories else "",
+            severity=_SEVERITIES[max(severities)] if severities else "",
+            criticality=text(get("criticality")),
+            status=clinical.code if clinical else "",
         )
     ]
 

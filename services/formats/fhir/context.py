@@ -100,6 +100,10 @@ class Item:
             start = times.parse(text(obj(entry.resource.get("period")).get("start")), self.ctx.zone)
             if start is not None and times.epoch_ms(start) <= self.ctx.latest_ms:
                 return start
+        return self.told()
+
+    def told(self) -> datetime | None:
+        """When it was recorded: meta.lastUpdated, else the Bundle's timestamp."""
         meta = obj(self.resource.get("meta"))
         return self.moment(meta.get("lastUpdated"), "meta.lastUpdated") or self.moment(
             self.ctx.message.root.get("timestamp"), "timestamp"

@@ -14,7 +14,9 @@ READERS: dict[str, Callable[[Item], Sequence[AnyFact]]] = {
     "Observation": observations,
     "DiagnosticReport": documents.report,
     "DocumentReference": documents.reference,
+    "Composition": documents.composition,
     "Condition": clinical.condition,
+    "AllergyIntolerance": clinical.allergy,
     "Procedure": clinical.procedure,
     "Immunization": clinical.immunization,
     "ServiceRequest": clinical.service_request,
@@ -25,7 +27,7 @@ READERS: dict[str, Callable[[Item], Sequence[AnyFact]]] = {
 }
 """Resources about one patient that become facts, besides Patient itself."""
 
-SUBJECTS: dict[str, str] = {"Immunization": "patient"}
+SUBJECTS: dict[str, str] = {"Immunization": "patient", "AllergyIntolerance": "patient"}
 """The element that names the patient, where it is not `subject`."""
 
 NOT_ABOUT_A_PATIENT = frozenset(
@@ -40,7 +42,26 @@ NOT_ABOUT_A_PATIENT = frozenset(
 )
 """Types without a patient: they only explain others (and are read where others refer to them)."""
 
+ADMINISTRATIVE = frozenset(
+    {
+        *("Account", "Appointment", "AppointmentResponse", "ChargeItem", "Claim", "ClaimResponse", "Consent"),
+        *(
+            "Contract",
+            "Coverage",
+            "CoverageEligibilityRequest",
+            "CoverageEligibilityResponse",
+            "EnrollmentRequest",
+            "Invoice",
+        ),
+        *("EnrollmentResponse", "EpisodeOfCare", "ExplanationOfBenefit", "PaymentNotice", "PaymentReconciliation"),
+        *("Provenance", "AuditEvent", "RelatedPerson", "Person", "Schedule", "Slot", "SupplyDelivery", "SupplyRequest"),
+    }
+)
+"""Billing, insurance, schedules, consent, relatives, who wrote what."""
+
 
 def reason_unread(kind: str) -> FilterReason:
     """Why a type is not read."""
+    if kind in ADMINISTRATIVE:
+        return FilterReason.ADMINISTRATIVE
     return FilterReason.NO_PATIENT_REFERENCE if kind in NOT_ABOUT_A_PATIENT else FilterReason.UNSUPPORTED_RESOURCE

@@ -1,4 +1,4 @@
-"""DiagnosticReport and DocumentReference: notes, reports, attachments (R4 sections 10.2 and 2.42)."""
+"""DiagnosticReport, DocumentReference, Composition: notes, reports, attachments (R4 sections 10.2, 2.42 and 2.43)."""
 
 import base64
 import binascii
@@ -14,6 +14,7 @@ from services.formats.fhir.access import Object, first, items, numbered, obj, te
 from services.formats.fhir.bundle import Entry
 from services.formats.fhir.context import Item, identity
 from services.formats.fhir.observation import RANKS, observations
+from services.formats.texts import html_text
 
 _DOC_STATUS = {"preliminary": Rank.PRELIMINARY, "final": Rank.FINAL, "amended": Rank.AMENDED}
 
@@ -69,13 +70,40 @@ def reference(item: Item) -> list[AnyFact]:
     return facts
 
 
+def composition(item: Item) -> list[AnyFact]:
+    """The narrative of a Composition's sections (R4 section 2.43) as one note.
+
+    One whose sections only list their entries says nothing that these do not: NO_CLINICAL_CONTENT.
+    """
+    rank = RANKS.get(text(item.resource.get("status")), Rank.UNKNOWN)
+    narrative = "" if rank.retracted else "\n\n".join(_narrative(items(item.resource.get("section"))))
+    if not narrative and not rank.retracted:
+        item.drop(FilterReason.NO_CLINICAL_CONTENT)
+        return []
+    facts = _documents(item, [], "section", rank, narrative)
+    return facts + _replaced(item, facts[0]) if facts else []
+
+
+MAX_DEPTH = 8
+"""Sections within sections that are read; people write three."""
+
+
+def _narrative(sections: list[Object], depth: int = 0) -> Iterator[str]:
+    """Each section's title and text, in reading order."""
+    for section in sections if depth < MAX_DEPTH else []:
+        said = html_text(text(obj(section.get("text")).get("div")).encode())
+        if said:
+            yield "\n".join(filter(None, (text(section.get("title")), said)))
+        yield from _narrative(items(section.get("section")), depth + 1)
+
+
 def _replaced(item: Item, by: AnyFact) -> list[AnyFact]:
     assert isinstance(by, Document)
     found: list[AnyFact] = []
     for relation in items(item.resource.get("relatesTo")):
         if text(relation.get("code")) != "replaces":
             continue
-        literal = text(obj(relation.get("target")).get("reference"))
+        literal = text(obj(relation.get("target") or relation.get("targetReference")).get("reference"))
         entry = item.ctx.message.find(literal, item.entry)
         named = identity(entry) if entry is not None else tuple(literal.rsplit("/", 2)[-2:])
         if len(named) > 1:

@@ -8,7 +8,7 @@ from services.domain import codes, units
 from services.domain.events import Code, Document, Observation, Original, Rank, digest
 from services.domain.reasons import FilterReason
 from services.formats.fhir import datatypes, times
-from services.formats.fhir.access import Object, first, number, numbered, obj, text
+from services.formats.fhir.access import Object, first, items, number, numbered, obj, text
 from services.formats.fhir.context import Item
 
 RANKS: dict[str, Rank] = {
@@ -61,7 +61,7 @@ def observations(item: Item) -> list[Observation | Document]:
     """
     resource = item.resource
     issued = item.moment(resource.get("issued"), "issued")
-    time = item.choice("effective", end=True) if _says_when(resource) else (issued or _reported(item))
+    time = item.choice("effective", end=True) if _says_when(resource) else (issued or _reported(item) or item.told())
     if time is None:
         if not _says_when(resource):
             item.drop(FilterReason.NO_TIME)
@@ -136,6 +136,7 @@ def _fact(item: Item, node: Object, path: str, panel: Panel, part: tuple[str, ..
             text_sha256=sha256(value.value.encode()).hexdigest(),
             encounter=panel.encounter,
             time_assumed=panel.time_assumed,
+            comment=_comment(node),
         )
     return Observation(
         id=fact_id,
@@ -150,7 +151,13 @@ def _fact(item: Item, node: Object, path: str, panel: Panel, part: tuple[str, ..
         encounter=panel.encounter,
         original=_original(value, sent[0], code),
         time_assumed=panel.time_assumed,
+        comment=_comment(node),
     )
+
+
+def _comment(node: Object) -> str:
+    """The annotations of a result, a line each."""
+    return "\n".join(filter(None, (text(note.get("text")) for note in items(node.get("note")))))
 
 
 def _whole(item: Item) -> tuple[str, str]:

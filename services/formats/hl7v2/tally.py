@@ -10,7 +10,7 @@ from services.formats.hl7v2.control import read_header
 from services.formats.hl7v2.header import Header
 from services.formats.hl7v2.reader import read
 
-_ADMINISTRATIVE = "unsupported_segment"
+_SEGMENT_REASONS = ("unsupported_segment", "administrative")
 
 
 @dataclass(slots=True)
@@ -22,7 +22,7 @@ class Line:
     facts: Counter[str] = field(default_factory=Counter)
     filtered: Counter[str] = field(default_factory=Counter)  # whole messages, by reason
     parts: Counter[str] = field(default_factory=Counter)  # parts of messages that gave events, by reason
-    segments: Counter[str] = field(default_factory=Counter)  # names of segments that are not read
+    segments: Counter[tuple[str, str]] = field(default_factory=Counter)  # reason and name of segments not read
     rejected: Counter[str] = field(default_factory=Counter)
 
 
@@ -44,8 +44,8 @@ def tally(messages: Iterable[bytes], site: Site, received_ms: int) -> dict[str, 
         for part in found.filtered:
             if not found.events:
                 line.filtered[part.reason.value] += 1
-            elif part.reason.value == _ADMINISTRATIVE:
-                line.segments[part.where] += 1
+            elif part.reason.value in _SEGMENT_REASONS:
+                line.segments[part.reason.value, part.where] += 1
             else:
                 line.parts[part.reason.value] += 1
     return dict(sorted(lines.items()))
@@ -72,8 +72,11 @@ def _row(kind: str, line: Line) -> str:
 
 
 def segments(lines: dict[str, Line]) -> str:
-    """Names of the segments that were not read, with the number of messages that hold them."""
-    total: Counter[str] = Counter()
+    """Names of the segments that were not read, by reason, with the number of messages that hold them."""
+    total: Counter[tuple[str, str]] = Counter()
     for line in lines.values():
         total.update(line.segments)
-    return ", ".join(f"{name} {n}" for name, n in sorted(total.items())) or "none"
+    return "; ".join(
+        f"`{reason}`: {', '.join(f'{name} {n}' for (why, name), n in sorted(total.items()) if why == reason) or 'none'}"
+        for reason in _SEGMENT_REASONS
+    )

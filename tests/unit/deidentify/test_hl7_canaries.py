@@ -40,10 +40,12 @@ READ = {  # fields that say something clinical, or whom and when it is about; ev
     "RXO": {1, 2, 4},
     "RXE": {2, 3, 5, 15},
     "RXD": {1, 2, 3, 4, 5, 7},
+    "AL1": {2, 3, 4, 6},
+    "IAM": {2, 3, 4, 6, 7, 11, 13, 17},
     "RXR": {1},
     "TQ1": {7, 8},
 }
-MORE = ("NK1", "PD1", "IN1", "IN2", "GT1", "NTE", "AL1", "ROL", "CTD", "ZPI", "ZQX")
+MORE = ("NK1", "PD1", "IN1", "IN2", "GT1", "NTE", "PDA", "ROL", "CTD", "ZPI", "ZQX")
 
 
 def corpus() -> list[bytes]:
@@ -194,6 +196,14 @@ def test_a_note_leaves_as_a_document_without_text_unless_it_is_asked_for(tmp_pat
     assert leaks(tmp_path / "out") == []
     assert [type(f).__name__ for e in events(tmp_path / "out") for f in e.facts].count("Document") == 1
     deidentify(tmp_path / "text", ("hl7v2", note), keep_text=True)
+    assert leaks(tmp_path / "text") != [], "the search finds what is there"
+
+
+def test_a_comment_on_a_result_never_leaves_unless_free_text_is_asked_for(tmp_path):
+    raw = oru("OBX|1|NM|8867-4^HR^LN||80|/min|||||F", f"NTE|1||Told {word()} of it")
+    deidentify(tmp_path / "out", ("hl7v2", raw))
+    assert leaks(tmp_path / "out") == []
+    deidentify(tmp_path / "text", ("hl7v2", raw), keep_text=True)
     assert leaks(tmp_path / "text") != [], "the search finds what is there"
 
 

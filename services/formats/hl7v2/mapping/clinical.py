@@ -1,6 +1,8 @@
-"""DG1, PRB, PR1: diagnoses, problems, procedures (v2.8 chapters 6.5.2, 12.4.2, 6.5.4)."""
+"""DG1, PRB, PR1, AL1, IAM: diagnoses, problems, procedures, allergies (v2.8 chapters 6.5.2, 12.4.2, 6.5.4, 3.4.6-7)."""
 
-from services.domain.events import Code, Condition, Procedure, Rank
+from datetime import datetime
+
+from services.domain.events import Allergy, Code, Condition, Procedure, Rank
 from services.domain.reasons import FilterReason
 from services.formats.hl7v2.er7 import NULL, Segment
 from services.formats.hl7v2.mapping.codings import coding
@@ -87,4 +89,50 @@ def procedure(ctx: Context, pr1: Segment, where: str, encounter: str) -> Procedu
         time=at or ctx.sent,
         status="completed",
         encounter=encounter,
+    )
+
+
+_CATEGORY = {  # HL7 table 0127 -> FHIR allergy-intolerance-category
+    "DA": "medication",
+    "MC": "medication",
+    "FA": "food",
+    "AA": "environment",
+    "EA": "environment",
+    "LA": "environment",
+    "PA": "environment",
+}
+_SEVERITY = {"MI": "mild", "MO": "moderate", "SV": "severe"}
+"""HL7 table 0128 -> FHIR reaction-event-severity; U is unknown."""
+
+
+def allergy(ctx: Context, al1: Segment, where: str, _encounter: str) -> Allergy | None:
+    """AL1-2 category, 3 what to, 4 severity, 6 identified."""
+    code = _code(ctx, al1, 3, 0, where)
+    if code is None:
+        return None
+    return _allergy(ctx, al1, code, f"{code.system}|{code.code}", ctx.time(al1, 6, where), Rank.FINAL)
+
+
+def adverse_reaction(ctx: Context, iam: Segment, where: str, _encounter: str) -> Allergy | None:
+    """IAM-2 category, 3 what to, 4 severity, 6 action (D deletes), 7 identifier, 11 or 13 when, 17 status."""
+    code = _code(ctx, iam, 3, 0, where)
+    if code is None:
+        return None
+    withdrawn = ctx.message.value(iam, 6).upper() == "D" or ctx.message.value(iam, 17).upper() == "E"
+    at = ctx.time(iam, 11, where) or ctx.time(iam, 13, where)
+    rank = Rank.ENTERED_IN_ERROR if withdrawn else Rank.FINAL
+    return _allergy(ctx, iam, code, ctx.entity(iam, 7) or f"{code.system}|{code.code}", at, rank)
+
+
+def _allergy(ctx: Context, segment: Segment, code: Code, identity: str, at: datetime | None, rank: int) -> Allergy:
+    category = _CATEGORY.get(ctx.message.value(segment, 2).upper(), "")
+    severity = _SEVERITY.get(ctx.message.value(segment, 4).upper(), "")
+    return Allergy(
+        id=ctx.id("allergy", identity),
+        version=ctx.version(code.code, category, severity, str(at), rank=rank),
+        code=code,
+        time=at or ctx.sent,
+        category=category,
+        severity=severity,
+        status="active",
     )

@@ -23,7 +23,6 @@ class Family:
     segments: frozenset[str]
     orders: bool = False  # OBR is a request, not the head of results alone
     vaccines: bool = False  # RXA is a vaccination
-    refused: frozenset[str] = frozenset()
 
     @property
     def known(self) -> frozenset[str]:
@@ -31,24 +30,19 @@ class Family:
 
 
 _CONTEXT = frozenset({"MSH", "EVN", "PID", "PV1"})
-_RESULT = frozenset({"ORC", "OBR", "OBX"})
-_CLINICAL = frozenset({"DG1", "PR1"})
-_DRUG = frozenset({"ORC", "OBX", "TQ1", "RXR"})
+_RESULT = frozenset({"ORC", "OBR", "OBX", "NTE"})
+_CLINICAL = frozenset({"DG1", "PR1", "AL1", "IAM"})
+_DRUG = frozenset({"ORC", "OBX", "NTE", "TQ1", "RXR"})
 
-_ADT = Family(
-    _RESULT | _CLINICAL | {"MRG"},
-    refused=frozenset({"A19", "A20", "A24", "A29", "A37", "A43"}),
-    # A19 query, A20 bed status, A24/A37 link and unlink, A29 delete person, A43 move identifiers between persons:
-    # none says anything about one patient's state that a record could hold.
-)
 _REPORT = Family(_RESULT | _CLINICAL)
 _REQUEST = Family(_RESULT | _CLINICAL | {"RXO", "RXR", "TQ1"}, orders=True)
 
 FAMILIES: dict[str, Family] = {
-    "ADT": _ADT,
+    "ADT": Family(_RESULT | _CLINICAL | {"MRG"}),
     "ORU": _REPORT,
     "OUL": _REPORT,
-    "MDM": Family(_RESULT | {"TXA"}),
+    "REF": _REPORT,
+    "MDM": Family(frozenset({"ORC", "OBR", "OBX", "TXA"})),
     "ORM": _REQUEST,
     "OMG": _REQUEST,
     "OML": _REQUEST,
@@ -56,11 +50,12 @@ FAMILIES: dict[str, Family] = {
     "OMP": Family(_DRUG | _CLINICAL | {"RXO"}),
     "RDE": Family(_DRUG | _CLINICAL | {"RXE"}),
     "RDS": Family(_DRUG | _CLINICAL | {"RXE", "RXD"}),
+    "RGV": Family(_DRUG | _CLINICAL | {"RXG"}),
     "RAS": Family(_DRUG | _CLINICAL | {"RXA"}),
     "VXU": Family(_RESULT | {"RXA"}, vaccines=True),
     "PPR": Family(_RESULT | {"PRB"}),
 }
-"""By MSH-9.1. What is not here is filtered as an unsupported message type."""
+"""By MSH-9.1: what is read. The rest has its reason in `unsupported`."""
 
 _KNOWN = {code: family.known for code, family in FAMILIES.items()}
 
@@ -73,21 +68,55 @@ class About:
     facts: list[AnyFact]
 
 
-def unsupported(ctx_code: str, event: str) -> FilterReason | None:
+_REASONS = {
+    FilterReason.ACKNOWLEDGEMENT: "ACK MCF MFK MFD ORR ORG ORL ORI ORP ORD ORS ORN ORB OPR ORA RRA RRD RRE RRG RRI SRR "
+    "BRT EAR",
+    FilterReason.QUERY: "QBP QCN QRY QSB QVR QCK EQQ SPQ VQQ RQQ RSP RTB TBR RDY DSR EDR ERP UDM VXQ VXR VXX OSQ OSR "
+    "SQM SQR RQI RQP RQC RPI RPL RPR RCI RCL RAR RDR RER RGR ROR NMQ NMR MFQ MFR",
+    FilterReason.ADMINISTRATIVE: "BAR DFT SIU SRM EHC RQA RPA PIN",
+    FilterReason.NO_PATIENT_REFERENCE: "MFN PMU NMD EAC EAN ESU ESR INU INR LSU LSR SSU SSR TCU TCR SLR SLN SLS SDR "
+    "SMD SCN SDN STC STI",
+}
+"""Codes of HL7 table 0076 by why they are not read: answers to messages of ours; questions and their answers; billing,
+insurance and schedules; machines, staff and master files."""
+_UNREAD = {code: reason for reason, codes in _REASONS.items() for code in codes.split()}
+
+_UNREAD_ADT = {
+    "A19": FilterReason.QUERY,
+    "A20": FilterReason.NO_PATIENT_REFERENCE,  # a bed's status
+    **dict.fromkeys(ACCOUNT_MERGES, FilterReason.ACCOUNT_NOT_PATIENT),
+    # A24 and A37 link and unlink patients who stay two, A29 deletes a person, A43 moves numbers between two persons:
+    # the record has no place for any of them.
+    **dict.fromkeys(("A24", "A29", "A37", "A43"), FilterReason.UNSUPPORTED_MESSAGE_TYPE),
+}
+
+
+def unsupported(code: str, event: str) -> FilterReason | None:
     """Why a message of this type is not read; None when it is."""
-    family = FAMILIES.get(ctx_code)
-    if family is None or event in family.refused:
-        return FilterReason.UNSUPPORTED_MESSAGE_TYPE
-    if ctx_code == "ADT" and event in ACCOUNT_MERGES:
-        return FilterReason.ACCOUNT_NOT_PATIENT
-    return None
+    if code == "ADT":
+        return _UNREAD_ADT.get(event)
+    return None if code in FAMILIES else _UNREAD.get(code, FilterReason.UNSUPPORTED_MESSAGE_TYPE)
+
+
+_ADMINISTRATIVE = frozenset(
+    {
+        *("PD1", "NK1", "GT1", "IN1", "IN2", "IN3", "ACC", "UB1", "UB2", "FT1", "BLG", "ROL", "PRT", "PRD", "CTD"),
+        *("SCH", "RGS", "AIS", "AIG", "AIL", "AIP", "APR", "ARV", "AUT", "CON", "RF1", "SFT", "UAC", "RQ1", "RQD"),
+        "CTI",
+    }
+)
+"""Segments on insurance, relatives, staff, billing, schedules, consent and the sender's software."""
+
+
+def _unread(name: str) -> FilterReason:
+    return FilterReason.ADMINISTRATIVE if name in _ADMINISTRATIVE else FilterReason.UNSUPPORTED_SEGMENT
 
 
 def facts(ctx: Context) -> list[About] | Rejected:
     """Everything the message says, by patient, in order of first mention. Rejects MISSING_PATIENT."""
     segments = ctx.message.segments
     for name in {segment[0] for segment in segments} - _KNOWN[ctx.head.code]:
-        ctx.drop(FilterReason.UNSUPPORTED_SEGMENT, name)
+        ctx.drop(_unread(name), name)
     found: dict[str, About] = {}
     starts = [n for n, segment in enumerate(segments) if segment[0] == "PID"]
     if not starts:
@@ -183,8 +212,13 @@ class Walk:
         """Results first, in message order, then the rest."""
         results, known = self.results, self.family.segments
         count: dict[str, int] = {}
+        owner = ""
         for n, segment in enumerate(self.group):
             name = segment[0]
+            if name == "NTE":
+                results.comment(segment, owner)
+                continue
+            owner = name
             if name not in known:
                 continue
             count[name] = number = count.get(name, 0) + 1
@@ -200,7 +234,7 @@ class Walk:
                     self._keep(order(self.ctx, self.orc, segment, where, self.visit))
             else:
                 self._other(name, n, segment, where)
-        results.flush()
+        results.finish()
         return results.facts + self.found
 
     def _other(self, name: str, n: int, segment: Segment, where: str) -> None:
@@ -208,7 +242,7 @@ class Walk:
         single = _SINGLE.get(name)
         if single is not None:
             self._keep(single(ctx, segment, where, visit))
-        elif name in ("RXE", "RXO"):
+        elif name in ("RXE", "RXO", "RXG"):
             parts = self._below(n)
             self._keep(medications.ordered(ctx, self.orc, segment, parts.get("TQ1"), parts.get("RXR"), where, visit))
         elif name == "RXD":
@@ -233,9 +267,11 @@ class Walk:
             self.found.append(fact)
 
 
-_NEXT_ORDER = frozenset({"ORC", "OBR", "RXO", "RXE", "RXD", "RXA"})
+_NEXT_ORDER = frozenset({"ORC", "OBR", "RXO", "RXE", "RXG", "RXD", "RXA"})
 _SINGLE: dict[str, Callable[[Context, Segment, str, str], AnyFact | None]] = {
     "DG1": clinical.diagnosis,
     "PR1": clinical.procedure,
     "PRB": clinical.problem,
+    "AL1": clinical.allergy,
+    "IAM": clinical.adverse_reaction,
 }

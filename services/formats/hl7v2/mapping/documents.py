@@ -107,7 +107,7 @@ def _content(ctx: Context, segments: list[Segment], about: _Txa, encounter: str)
             text_seen = True
         else:
             others.observe(segment, f"OBX[{number}]")
-    others.flush()
+    others.finish()
     text = "\n".join(lines).strip()
     if text:
         fact_id = _identity(ctx, about.number)

@@ -1,6 +1,7 @@
-"""RXO, RXE, RXD, RXA: drugs ordered, dispensed, administered (v2.8 chapter 4A)."""
+"""RXO, RXE, RXG, RXD, RXA: drugs ordered, dispensed, administered (v2.8 chapter 4A)."""
 
 from datetime import datetime
+from typing import NamedTuple
 
 from services.domain.events import Code, Medication, Procedure, Rank
 from services.domain.reasons import FilterReason
@@ -15,6 +16,17 @@ _UNKNOWN_AMOUNT = 999.0
 
 _COMPLETION = {"CP": "completed", "RE": "refused", "NA": "not-done", "PA": "stopped"}
 """RXA-20, HL7 table 0322."""
+
+
+class _Fields(NamedTuple):
+    """Where an order says what, how much and in which unit."""
+
+    code: int
+    amount: int
+    unit: int
+
+
+_ORDERED = {"RXE": _Fields(2, 3, 5), "RXO": _Fields(1, 2, 4), "RXG": _Fields(4, 5, 7)}
 
 
 def _code(ctx: Context, segment: Segment, field: int, where: str) -> Code | None:
@@ -42,9 +54,9 @@ def _route(ctx: Context, rxr: Segment | None) -> str:
 def ordered(
     ctx: Context, orc: Segment | None, rx: Segment, tq1: Segment | None, rxr: Segment | None, where: str, encounter: str
 ) -> Medication | None:
-    """An order: RXE (encoded: code 2, amount 3, unit 5), or RXO (as placed: code 1, amount 2, unit 4)."""
-    encoded = rx[0] == "RXE"
-    code = _code(ctx, rx, 2 if encoded else 1, where)
+    """An order: RXE (as encoded), RXO (as placed), or RXG (an instruction to give a dose of it)."""
+    fields = _ORDERED[rx[0]]
+    code = _code(ctx, rx, fields.code, where)
     if code is None:
         return None
     start = ctx.time(tq1, 7, "TQ1") if tq1 else None
@@ -54,12 +66,12 @@ def ordered(
     placed = (ctx.time(orc, 9, "ORC") or ctx.time(orc, 15, "ORC")) if orc else None
     at: datetime = placed or start or ctx.sent
     state, rank = order_status(ctx, orc)
-    prescription = ctx.entity(rx, 15) if encoded else ""
-    dose = _amount(ctx, rx, 3 if encoded else 2)
-    unit_text = _unit(ctx, rx, 5 if encoded else 4)
+    prescription = ctx.entity(rx, 15) if rx[0] == "RXE" else ""
+    dose, unit_text = _amount(ctx, rx, fields.amount), _unit(ctx, rx, fields.unit)
     identity = order_number(ctx, orc, None) or prescription or at.isoformat()
+    which = ("give", ctx.message.value(rx, 1)) if rx[0] == "RXG" else ("ordered",)
     return Medication(
-        id=ctx.id("ordered", identity, code.system, code.code),
+        id=ctx.id(*which, identity, code.system, code.code),
         version=ctx.version(code.code, str(dose), unit_text, state, at.isoformat(), rank=rank),
         action="ordered",
         code=code,

@@ -1,8 +1,10 @@
-"""ORC/OBR/OBX groups: results and reports (v2.8 chapter 7)."""
+"""ORC/OBR/OBX groups: results, reports and the comments on them (v2.8 chapter 7)."""
 
 from datetime import datetime
 
-from services.domain.events import AnyFact, Code, Observation, Original, Rank, Version
+import msgspec
+
+from services.domain.events import AnyFact, Code, Document, Observation, Original, Rank, Version, digest
 from services.domain.reasons import FilterReason
 from services.formats.hl7v2.er7 import NULL, Segment
 from services.formats.hl7v2.mapping import status
@@ -24,7 +26,7 @@ Instant = tuple[datetime, int]
 class Group:
     """What an OBX inherits from the ORC and OBR (or RXA) it stands under."""
 
-    __slots__ = ("at", "issued", "order", "rank", "timed")
+    __slots__ = ("at", "comment", "issued", "order", "rank", "timed")
 
     def __init__(self, order: str, at: Instant, rank: int, issued: int, timed: bool = False) -> None:
         self.order = order  # filler, else placer order number
@@ -32,6 +34,7 @@ class Group:
         self.timed = timed  # `at` is when it was observed, not when it was reported or sent
         self.rank = rank
         self.issued = issued
+        self.comment: list[str] = []  # of NTE below the OBR itself
 
 
 class Results:
@@ -43,6 +46,9 @@ class Results:
         self.facts: list[AnyFact] = []
         self.group = Group("", (ctx.sent, ctx.issued), Rank.UNKNOWN, ctx.issued)
         self._orc: Segment | None = None
+        self._group_from = 0  # place in `facts` of the group's first, and of the OBX's that was read last
+        self._obx_from = 0
+        self._comment: list[str] = []  # of NTE below that OBX
         self._ids: dict[str, int] = {}
         self._lines: list[str] = []  # of the TX/FT result that is being read
         self._text: tuple[Segment, str] | None = None  # its first segment and place
@@ -50,14 +56,14 @@ class Results:
 
     def order(self, orc: Segment) -> None:
         """An ORC: its numbers serve an OBR or RXA that has none."""
-        self.flush()
+        self.finish()
         self._orc = orc
         sent = (self.ctx.sent, self.ctx.issued)
         self.group = Group(self._number(orc, 3, 2), sent, Rank.UNKNOWN, self.ctx.issued)
 
     def request(self, obr: Segment, where: str) -> None:
         """An OBR: the order number, default time, default status of the OBX segments below it."""
-        self.flush()
+        self.finish()
         ctx = self.ctx
         number = self._number(obr, 3, 2) or (self._number(self._orc, 3, 2) if self._orc else "")
         at = ctx.instant(obr, 7, where) or ctx.instant(obr, 14, where)
@@ -73,7 +79,7 @@ class Results:
 
     def administration(self, rxa: Segment, where: str) -> None:
         """An RXA (VXU): its time is that of the OBX segments below it."""
-        self.flush()
+        self.finish()
         ctx = self.ctx
         at = ctx.instant(rxa, 3, where)
         sent = (ctx.sent, ctx.issued)
@@ -89,6 +95,7 @@ class Results:
             self._line(obx, code_raw, where)
             return
         self.flush()
+        self._obx_from = len(self.facts)
         if kind == "ED":
             self._encapsulated(obx, code_raw, where)
             return
@@ -114,10 +121,41 @@ class Results:
                 value = Value(None)  # a withdrawn result needs no value
             self._add(obx, found, at, rank, value, repetition, unit_text, where)
 
+    def comment(self, nte: Segment, owner: str) -> None:
+        """An NTE below a segment `owner`: of an OBX it is that result's comment, of an OBR its first result's."""
+        comment = {"OBX": self._comment, "OBR": self.group.comment}.get(owner)
+        if comment is None:
+            self.ctx.drop(FilterReason.UNSUPPORTED_SEGMENT, "NTE")
+        else:
+            comment += [self.ctx.message.decoded(raw) for raw in self.ctx.message.repetitions(nte, 3) if raw != NULL]
+
+    def finish(self) -> None:
+        """End the group that is being read."""
+        self.flush()
+        if self.group.comment:
+            self._annotate(self._group_from, self._group_from + 1, self.group.comment)
+            self.group.comment = []
+        self._group_from = len(self.facts)
+
     def flush(self) -> None:
-        """End the TX/FT result that is being read."""
-        if self._text is None:
-            return
+        """End the result that is being read."""
+        if self._text is not None:
+            self._end_text()
+        if self._comment:
+            self._annotate(self._obx_from, len(self.facts), self._comment)
+            self._comment = []
+
+    def _annotate(self, start: int, end: int, comment: list[str]) -> None:
+        """Add a comment to the facts from `start` to `end`; with none of them it is set aside as they were."""
+        found, said = self.facts[start:end], "\n".join(comment).strip()
+        if said and not found:
+            self.ctx.drop(FilterReason.UNSUPPORTED_SEGMENT, "NTE")
+        for n, fact in enumerate(found, start):
+            if said and isinstance(fact, Observation | Document):
+                self.facts[n] = _commented(fact, said)
+
+    def _end_text(self) -> None:
+        assert self._text is not None
         (obx, where), lines = self._text, self._lines
         self._text, self._lines = None, []
         ctx = self.ctx
@@ -150,6 +188,7 @@ class Results:
             self.flush()
         if self._text is None:
             self._text, self._text_key = (obx, where), key
+            self._obx_from = len(self.facts)
         self._lines += [self.ctx.message.decoded(r) for r in self.ctx.message.repetitions(obx, 5) if r != NULL] or [""]
 
     def _encapsulated(self, obx: Segment, code_raw: str, where: str) -> None:
@@ -281,3 +320,11 @@ class Results:
 
 
 _SAME = Original()
+
+
+def _commented(fact: Observation | Document, comment: str) -> Observation | Document:
+    """The fact with a further comment, which its version knows of."""
+    known = fact.version
+    version = Version(known.rank, known.issued, known.sequence, digest(known.digest, comment, size=4))
+    whole = f"{comment}\n{fact.comment}" if fact.comment else comment
+    return msgspec.structs.replace(fact, comment=whole, version=version)

@@ -85,7 +85,8 @@ Each Bundle goes the way of a message on `fhir.raw`. "Taken whole" means that th
 it set aside. `tests/unit/formats/fhir/test_corpus.py` holds this page to the code; remake it by
 `python -m tests.unit.formats.fhir.corpus > docs/corpora-fhir.md`.
 
-Reasons: `unsupported_resource`, a type that the record has no place for; `no_patient_reference`, a type (or an
+Reasons: `unsupported_resource`, a type that the record has no place for; `administrative`, billing, insurance,
+schedules, consent, relatives, provenance; `no_patient_reference`, a type (or an
 instance) that is about no patient; `no_clinical_content`, a DiagnosticReport that only lists its results;
 `unsupported_modality`, an ImagingStudy that is not CR, DX, CT or MR; `content_elsewhere`, an attachment that
 names an address without a Binary in the same message; `no_time`, a result that says neither when it

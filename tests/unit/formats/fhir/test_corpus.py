@@ -16,11 +16,10 @@ from tests.unit.formats.fhir.corpus import Count, bundles, page
 pytestmark = pytest.mark.corpus
 
 EXPECTED = {
-    "Claim": "unsupported_resource",
-    "ExplanationOfBenefit": "unsupported_resource",
+    "Claim": "administrative",
+    "ExplanationOfBenefit": "administrative",
     "CarePlan": "unsupported_resource",
     "Goal": "unsupported_resource",
-    "AllergyIntolerance": "unsupported_resource",
     "Organization": "no_patient_reference",
     "Practitioner": "no_patient_reference",
     "DiagnosticReport": "no_clinical_content",  # they only list results that stand beside them
@@ -39,7 +38,8 @@ def test_every_resource_is_taken_or_set_aside_with_the_right_reason():
     assert not count.rejected
     assert {kind for kind, _ in count.aside} == set(EXPECTED)
     assert all(EXPECTED[kind] == reason for kind, reason in count.aside)
-    for kind in ("Patient", "Encounter", "Observation", "Condition", "Procedure", "Immunization", "MedicationRequest"):
+    taken = ("Patient", "Encounter", "Observation", "Condition", "Procedure", "Immunization", "MedicationRequest")
+    for kind in (*taken, "AllergyIntolerance"):
         assert count.whole[kind] == count.resources[kind] > 0, kind
 
 

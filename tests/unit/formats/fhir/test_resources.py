@@ -281,7 +281,8 @@ def test_a_report_gives_its_forms_or_its_conclusion_and_the_results_within_it():
 
 
 UNREAD = {
-    **dict.fromkeys(("Claim", "CarePlan", "NutritionIntake"), "unsupported_resource"),
+    **dict.fromkeys(("CarePlan", "NutritionIntake"), "unsupported_resource"),
+    **dict.fromkeys(("Claim", "Coverage", "Provenance"), "administrative"),
     **dict.fromkeys(("Practitioner", "Organization"), "no_patient_reference"),
 }
 
@@ -291,6 +292,56 @@ def test_what_is_not_read_has_its_reason_and_its_place(kind: str, reason: str):
     assert reasons({"resourceType": kind}) == [(reason, kind)]
     assert reasons(bundle(observation(), {"resourceType": kind})) == [(reason, "entry[1]")]
     assert understood({"resourceType": kind}).events == ()
+
+
+def test_an_allergy_says_to_what_since_when_and_how_bad():
+    fact = only(
+        {
+            "resourceType": "AllergyIntolerance",
+            "id": "a1",
+            "patient": WHO["subject"],
+            "clinicalStatus": coded("active", "http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical"),
+            "category": ["food"],
+            "criticality": "high",
+            "code": coded("91935009", display="Allergy to peanut"),
+            "onsetDateTime": WHEN,
+            "reaction": [{"severity": "mild"}, {"severity": "severe", "manifestation": [coded("39579001")]}],
+        }
+    )
+    assert (fact.code.code, fact.category, fact.criticality) == ("91935009", "food", "high")
+    assert (fact.severity, fact.status, fact.time) == ("severe", "active", AT)
+
+
+@pytest.mark.parametrize("verification", ["entered-in-error", "refuted"])
+def test_an_allergy_that_is_none_is_withdrawn(verification: str):
+    document = {"resourceType": "AllergyIntolerance", "id": "a1", "patient": WHO["subject"], "code": coded("1")}
+    known = only({**document, "recordedDate": WHEN})
+    gone = only({**document, "recordedDate": WHEN, "verificationStatus": coded(verification)})
+    assert gone.id == known.id
+    assert gone.version.rank >= Rank.CANCELLED
+
+
+def composed(*sections: dict, **more) -> dict:
+    kind = coded("34133-9", "http://loinc.org")
+    return resource("Composition", id="c1", type=kind, date=WHEN, section=list(sections), **more)
+
+
+def said(title: str, text: str, **more) -> dict:
+    return {"title": title, "text": {"status": "generated", "div": f"<div>{text}</div>"}, **more}
+
+
+def test_the_narrative_of_a_composition_is_one_note():
+    within = said("Medication", "Aspirin &amp; <b>rest</b>", section=[said("Dose", "100 mg")])
+    note = only(composed({"title": "Empty"}, within, status="final"))
+    assert note.text == "Medication\nAspirin & rest\n\nDose\n100 mg"
+    assert (note.title, note.code.code, note.version.rank) == ("34133-9", "34133-9", Rank.FINAL)
+
+
+def test_a_composition_that_only_lists_its_entries_says_nothing_and_one_in_error_is_withdrawn():
+    assert reasons(composed({"entry": [{"reference": "Condition/1"}]}, status="final")) == [("no_clinical_content", "")]
+    note, gone = (only(composed(said("a", "b"), status=status)) for status in ("final", "entered-in-error"))
+    assert gone.id == note.id
+    assert (gone.text, gone.version.rank) == ("", Rank.ENTERED_IN_ERROR)
 
 
 def test_what_happened_in_a_visit_without_a_date_of_its_own_takes_the_visits():

@@ -19,8 +19,8 @@ those of `services/domain/reasons.py`.
 
 What the reasons mean here:
 
-- `unsupported_message_type`: BAR and DFT (billing), SIU (schedules), REF (referrals), ADT^A29 (delete a person): they
-  say nothing of a patient's state that the record holds.
+- `administrative`: BAR and DFT (billing), SIU (schedules), and segments on insurance, relatives, staff and the like.
+- `unsupported_message_type`: ADT^A29 (delete a person): the record has no place for it.
 - `account_not_patient`: A41, A45: accounts or visits are merged or moved, the patient stays who they were.
 - `content_elsewhere`: an RP (pointer) in OBX-5: what it points to is not fetched.
 - `unsupported_value_type`: an HD (identifier) in OBX-5, and payloads that are not in the encoding they name.
@@ -31,9 +31,9 @@ What the reasons mean here:
 An NM that holds `<15` (73 of SimHospital's 76 values that are not numbers) is read as its sender means it: comparator
 `<`, value 15. An OBX without a value type is read as text, or as a number where it has a unit.
 
-A result without a time of its own (OBX-14, OBR-7, OBR-14) takes that of its report (OBR-22), else the message's (MSH-7),
-and says so (`time_assumed`; the page shows it): it was known then, so no score knows it too early. FHIR's `issued`
-likewise.
+A result without a time of its own (OBX-14, OBR-7, OBR-14) takes that of its report (OBR-22), else of the message
+(MSH-7), and says so (`time_assumed`; the page shows it): it was known then, so no score knows it too early. FHIR's
+`issued` is taken so, too.
 """
 
 

@@ -170,7 +170,7 @@ def test_diagnoses_and_procedures_come_with_the_visit() -> None:
 
 
 def test_what_is_not_read_is_named() -> None:
-    assert reasons(message(msh("SIU^S12"), PID)) == [("unsupported_message_type", "MSH-9")]
+    assert reasons(message(msh("SIU^S12"), PID)) == [("administrative", "MSH-9")]
     assert reasons(message(msh("ADT^A24"), PID, PID)) == [("unsupported_message_type", "MSH-9")]
     assert ("unsupported_segment", "ZZ1") in reasons(adt("A08", PV1, PID, "", "ZZ1|secret"))
     test_site = Site(secret=SITE.secret, refuse_test_messages=True)

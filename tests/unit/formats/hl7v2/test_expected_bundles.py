@@ -32,7 +32,7 @@ DISAGREEMENTS: dict[str, tuple[str, str]] = {
         "a PV1 below an order belongs to a prior result's visit: taken for this visit it would move the patient",
     ),
     "encounter status": (
-        "ADT-A(08|28|31)-0[12] .*|(MDM|OMG|OML|ORM|OUL|ORU|RDE|RDS|VXU|SIU|ADT-A60|LAB)[-_].*",
+        "ADT-A(08|28|31)-0[12] .*|(MDM|OMG|OML|ORM|OUL|ORU|RDE|RDS|REF|VXU|SIU|ADT-A60|LAB)[-_].*",
         "these events do not change a visit's status; the converter derives one from PV1-2 or PV1-45 all the same",
     ),
     "encounter start": (
