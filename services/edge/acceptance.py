@@ -32,7 +32,7 @@ from services.domain.reasons import Rejected, RejectReason
 from services.domain.site import Site
 from services.edge.defects import defect, described
 from services.edge.framing import BadFrame, framed
-from services.edge.ledger import Ledger, digest_of, name_of
+from services.edge.ledger import Entry, Ledger, digest_of, name_of
 from services.edge.publisher import Publisher, PublishFailed, TooLarge
 from services.formats.hl7v2 import ack
 from services.formats.hl7v2.ack import Fault, Outcome
@@ -133,14 +133,15 @@ class Acceptance:
     async def _take(self, content: bytes, routed: Routing) -> bytes:
         head, digest = routed.header, digest_of(content)
         name = name_of((head.sending_application, head.sending_facility), head.control_id)
-        reused = self._earlier(name) not in (None, digest)
+        one = self._earlier(name)
+        reused = one is not None and one.digest != digest
         if reused and not self._accept_reused:
             return await self._reused(content, head)
         if reused:
             name = digest_of(name + digest)  # so that a repeat of either message is known
-        if known := self._ledger.get(name):
-            return self._again(known.answer)
-        one = self._under_way.get(name)
+            one = self._earlier(name)
+        if isinstance(one, Entry):
+            return self._again(one.answer)
         if one is None:
             one = _UnderWay(digest, asyncio.ensure_future(self._keep(name, digest, content, routed, reused)))
             self._under_way[name] = one
@@ -149,10 +150,9 @@ class Acceptance:
         kept = one.answer.result() if one.answer.done() and not one.answer.cancelled() else None
         return self._answers(head, Outcome.ERROR, ack.UNAVAILABLE) if kept is None else kept
 
-    def _earlier(self, name: bytes) -> bytes | None:
-        """The digest of the message that has this name, kept or under way; None when there is none."""
-        known = self._ledger.get(name) or self._under_way.get(name)
-        return known.digest if known else None
+    def _earlier(self, name: bytes) -> Entry | _UnderWay | None:
+        """The message that has this name: kept, or under way."""
+        return self._ledger.get(name) or self._under_way.get(name)
 
     def _settled(self, name: bytes, done: "asyncio.Task[bytes | None]") -> None:
         self._under_way.pop(name)
