@@ -103,7 +103,7 @@ class Settings:
 
     # The site
     site: str = setting("default", "The site's name")
-    time_zone: str = setting("UTC", "Of HL7 times without an offset: an IANA name or +hh:mm")
+    time_zone: str = setting("UTC", "Of HL7 times without an offset, and of the page: an IANA name or +hh:mm")
     default_charset: str = setting("utf-8", "Of HL7 messages without MSH-18")
     default_authority: str = setting(
         "", "Assigning authority of identifiers that name none; in HL7 the sending facility when empty"

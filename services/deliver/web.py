@@ -44,6 +44,7 @@ HEALTH = web.AppKey("health", HealthView)
 OBJECTS = web.AppKey("objects", ObjectStore)
 MODELS = web.AppKey("models", list[ModelFacts])
 ORIGINS = web.AppKey("origins", tuple[str, ...])
+TIME_ZONE = web.AppKey("time_zone", str)
 
 _SECURITY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -87,6 +88,7 @@ def application(
     app = web.Application(middlewares=[_cross_origin, admitted], client_max_size=MAX_BODY)
     app[BOARD], app[STREAM], app[HEALTH], app[OBJECTS], app[MODELS] = board, stream, health, objects, models
     app[PEOPLE], app[cds_hooks.PAGE], app[ORIGINS] = People(board, site), page_url.rstrip("/"), tuple(origins)
+    app[TIME_ZONE] = site.time_zone
     app[SESSIONS] = Sessions(tokens, site.secret)
     app[STATE] = state or State(caught_up=True)
     app.on_response_prepare.append(_headers)
@@ -145,7 +147,8 @@ async def _index(_: web.Request) -> web.StreamResponse:
 async def _ward(request: web.Request) -> web.Response:
     caller = request.app[SESSIONS].caller(request)
     rows, caught_up = request.app[BOARD].rows(), request.app[STATE].caught_up
-    return _json({"patients": rows, "caught_up": caught_up, "caller": caller.name if caller else ""})
+    who = {"caller": caller.name if caller else "", "time_zone": request.app[TIME_ZONE]}
+    return _json({"patients": rows, "caught_up": caught_up, **who})
 
 
 async def _patient(request: web.Request) -> web.Response:

@@ -30,6 +30,25 @@ window.addEventListener("error", (e) => window.__wrong.push(`error: ${e.message}
 window.addEventListener("unhandledrejection", (e) => window.__wrong.push(`rejection: ${e.reason}`));
 """
 
+LOADING = """
+const hints = [...document.querySelectorAll("main .hint")];
+return hints.some((one) => one.checkVisibility() && /Loading/.test(one.textContent));
+"""
+UNREADABLE = """
+const seen = (selector) => [...document.querySelectorAll(selector)].filter((one) => one.checkVisibility());
+const levels = seen("h1, h2, h3, h4, h5, h6").map((one) => Number(one.tagName[1]));
+const unnamed = (one) => !(one.textContent.trim() || one.getAttribute("aria-label") || one.labels?.length);
+return [
+  ...seen("th").filter((one) => !one.textContent.trim()).map(() => "a column without a name"),
+  ...seen("a, button, select, input, [role=img], [role=group], [tabindex='0']").filter(unnamed)
+    .map((one) => `no name: ${one.outerHTML}`),
+  ...seen("img").filter((one) => !one.alt).map(() => "a picture without a text"),
+  ...levels.filter((level, n) => n && level > levels[n - 1] + 1).map((level) => `a level is missing above h${level}`),
+  ...(levels.filter((level) => level === 1).length === 1 ? [] : ["not one title"]),
+];
+"""
+"""What a screen reader or a keyboard could not make sense of in the view that shows (WCAG 2.2: 1.1.1, 1.3.1, 4.1.2)."""
+
 WELL = {"8867-4": 76, "8480-6": 124, "8462-4": 74, "9279-1": 14, "8310-5": 36.8, "59408-5": 98, "2524-7": 0.9}
 ILL = {"8867-4": 138, "8480-6": 78, "8462-4": 42, "9279-1": 34, "8310-5": 39.4, "59408-5": 87, "2524-7": 8.5}
 UNITS = {
@@ -182,10 +201,31 @@ def test_the_pipeline_and_the_models_show_figures(page):
     page.script("location.hash = '#pipeline'")
     figure = '[data-figure="Acknowledged to prediction, p95"] b'
     page.wait(lambda: page.text(figure).endswith("s"), "the latency")
-    page.wait(lambda: "risk_fusion" in page.text('[data-figure="Predictions by state"]'), "the predictions")
+    page.wait(lambda: "risk_fusion" in page.text('[data-figure="Risks by state"]'), "the predictions")
     assert "score" in page.text('[data-figure="Backlog by step"]')
     page.script("location.hash = '#models'")
     page.wait(lambda: "Alert from" in page.text('[data-model="risk_fusion"]'), "the model")
+
+
+def test_every_view_can_be_read_aloud_used_by_keyboard_and_held_in_a_hand(system, page):
+    views = ("#ward", f"#ward/{system.key('7003')}", "#pipeline", "#models")
+    for view in views:
+        page.script("location.hash = arguments[0]", view)
+        page.wait(lambda: not page.script(LOADING), f"{view} drawn")
+        assert page.script(UNREADABLE) == [], view
+    page.script("document.querySelector('.skip').focus()")
+    page.driver.switch_to.active_element.send_keys(Keys.ENTER)
+    assert page.driver.switch_to.active_element.get_attribute("id") == "main"
+    assert page.script("return location.hash") == "#models"
+    phone = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    try:
+        for view in views:
+            page.script("location.hash = arguments[0]", view)
+            page.wait(lambda: not page.script(LOADING), f"{view} drawn")
+            assert page.script("return document.documentElement.scrollWidth") <= 390, view
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_nothing_in_the_document_identifies_anybody_and_nothing_went_wrong(page):

@@ -5,6 +5,7 @@ import { drawModels } from "./models.js";
 import { drawPatient } from "./patient.js";
 import { drawPipeline } from "./pipeline.js";
 import { Ward } from "./ward.js";
+import { showIn, zoneName } from "./words.js";
 
 const VIEWS = ["ward", "pipeline", "models"];
 const HEALTH_EVERY_MS = 5000;
@@ -25,6 +26,8 @@ async function loadWard() {
   const askedAt = performance.now();
   try {
     const answer = await load("/api/ward");
+    if (showIn(answer.time_zone)) ward.forget();
+    byId("zone").textContent = zoneName();
     ward.load(answer, askedAt);
     byId("session").hidden = !answer.caller;
     byId("caller").textContent = answer.caller;
@@ -112,6 +115,10 @@ function listen() {
   events.addEventListener("reload", loadWard);
 }
 
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address after # is the view
+  byId("main").focus();
+});
 window.addEventListener("hashchange", route);
 setInterval(() => document.visibilityState === "visible" && refreshHealth(), HEALTH_EVERY_MS);
 route();

@@ -51,8 +51,9 @@ function table(lines) {
   const rows = lines.map((line) => line.trim().replace(/^\||\|$/g, "").split(/(?<!\\)\|/).map((cell) => cell.trim().replaceAll("\\|", "|")));
   const ruled = rows.length > 1 && rows[1].every((cell) => /^:?-+:?$/.test(cell));
   const body = ruled ? rows.slice(2) : rows;
-  return el("div", { class: "scroll" }, el("table", {},
-    ruled ? el("thead", {}, el("tr", {}, rows[0].map((cell) => el("th", {}, inline(cell))))) : null,
+  const label = `Table: ${rows[0].filter(Boolean).join(", ")}`;
+  return el("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": label }, el("table", {},
+    ruled ? el("thead", {}, el("tr", {}, rows[0].map((cell) => el(cell ? "th" : "td", {}, inline(cell))))) : null,
     el("tbody", {}, body.map((row) => el("tr", {}, row.map((cell) => el("td", {}, inline(cell))))))));
 }
 

@@ -34,11 +34,11 @@ function model(facts) {
 
 function outcomes(list) {
   const head = ["Risk of", "Alert from", "Not judged between", "Stated coverage"];
-  return el("table", {},
+  return el("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Thresholds" }, el("table", {},
     el("thead", {}, el("tr", {}, head.map((cell) => el("th", {}, cell)))),
     el("tbody", {}, list.map((one) => el("tr", {},
       el("td", {}, LONG[one.name] ?? one.name),
       el("td", {}, percent(one.threshold)),
       el("td", {}, one.indeterminate ? `${percent(one.indeterminate[0])} and ${percent(one.indeterminate[1])}` : "–"),
-      el("td", {}, percent(one.coverage))))));
+      el("td", {}, percent(one.coverage)))))));
 }

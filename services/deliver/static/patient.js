@@ -3,7 +3,7 @@
 import { lineChart } from "./chart.js";
 import { el, hint, load } from "./dom.js";
 import { originBadge, riskBar } from "./ward.js";
-import { clock, hours, LONG, outcome, percent, short, trim } from "./words.js";
+import { clock, clockAndZone, hours, LONG, outcome, percent, short, trim } from "./words.js";
 
 const HOUR_MS = 3600e3;
 const SPANS = [["12 h", 12], ["24 h", 24], ["72 h", 72], ["all", Infinity]];
@@ -55,9 +55,9 @@ function sections(view, redraw) {
   return [
     back(),
     el("h2", {}, el("span", { class: "key" }, short(view.patient)), " ", originBadge(view), el("small", { class: "origin" }, view.origin)),
-    el("p", { class: "about" }, `${about.filter(Boolean).join(" · ")} · data until ${clock(view.as_of)} UTC`),
+    el("p", { class: "about" }, `${about.filter(Boolean).join(" · ")} · data until ${clockAndZone(view.as_of)}`),
     el("h3", {}, "Risks"),
-    view.risks.length ? el("div", { class: "risks" }, view.risks.map((risk) => riskBar(risk, view))) : hint("Not scored yet."),
+    view.risks.length ? el("div", { class: "risks" }, view.risks.map((risk) => riskBar(risk, view, true))) : hint("Not scored yet."),
     spans(domain, redraw),
     el("div", { class: "charts", id: "courses" }, courses(view, domain)),
     drivers(view),
@@ -146,7 +146,7 @@ function bars(title, items) {
   return el(
     "div", { class: "why-bars", role: "list", "aria-label": title },
     rows.slice(0, FIRST_DRIVERS),
-    rest.length ? el("details", { "data-name": `more ${title}` }, el("summary", {}, `${rest.length} more`), rest) : null,
+    rest.length ? el("div", { role: "listitem" }, el("details", { "data-name": `more ${title}` }, el("summary", {}, `${rest.length} more`), el("div", { role: "list" }, rest))) : null,
   );
 }
 

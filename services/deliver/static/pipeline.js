@@ -2,7 +2,7 @@
 
 import { spark } from "./chart.js";
 import { el, hint, load } from "./dom.js";
-import { clock, hours, MODALITIES, number, outcome, percent } from "./words.js";
+import { clockAndZone, hours, MODALITIES, number, outcome, percent } from "./words.js";
 
 const STEPS = ["normalize", "assemble", "encode", "score", "fallback"];
 const MODEL_ROWS = [
@@ -15,6 +15,7 @@ const MODEL_ROWS = [
   ["alert_share", "Share that alerts", percent],
   ["score_psi", "Drift of the risk (PSI)", fixed(2)],
 ];
+const JUDGED_FROM = 5000; // as the alarm on calibration has it
 const KNOWN = new Set([
   ...MODEL_ROWS.map(([name]) => name), "predictions", "predictions_per_second", "group_lag_messages", "latency_seconds", "data_age_seconds",
   "dead_letters", "filtered", "modality_missing_share", "modality_stale_share", "input_psi", "score_quantile",
@@ -37,7 +38,7 @@ function sections({ figures, courses, drift, at, browsers, patients }) {
   if (!at) return [hint("No figures yet: is the monitor running? (wardstream run monitor)")];
   const get = (name) => figures[name] ?? [];
   return [
-    el("p", { class: "hint flat" }, `Figures of ${clock(at)} UTC from the topic monitoring.metrics. ${patients} patients on the board, ${browsers} browser${browsers === 1 ? "" : "s"} connected.`),
+    el("p", { class: "hint flat" }, `Figures of ${clockAndZone(at)} from the topic monitoring.metrics. ${patients} patients on the board, ${browsers} browser${browsers === 1 ? "" : "s"} connected.`),
     el("div", { class: "tiles" },
       tile("Predictions a second", sum(get("predictions_per_second")), fixed(1), courses.predictions_per_second),
       tile("Acknowledged to prediction, p95", quantile(get("latency_seconds"), "0.95"), seconds, courses.latency_seconds),
@@ -45,7 +46,7 @@ function sections({ figures, courses, drift, at, browsers, patients }) {
       tile("Dead letters", sum(get("dead_letters")), number, courses.dead_letters, sum(get("dead_letters")) > 0),
     ),
     el("div", { class: "panels" },
-      panel("Predictions by state", throughput(get)),
+      panel("Risks by state", throughput(get)),
       panel("Latency, acknowledged to readable prediction", table(get("latency_seconds").map((f) => [`p${Math.round(100 * f.quantile)}`, seconds(f.value)]))),
       panel("Backlog by step", table([...get("group_lag_messages")].sort((a, b) => STEPS.indexOf(a.group) - STEPS.indexOf(b.group)).map((f) => [f.group, number(f.value)]))),
       panel("Newest message by format", table(get("data_age_seconds").map((f) => [f.format, `${hours(f.value / 3600) === "0 min" ? `${Math.round(f.value)} s` : hours(f.value / 3600)} ago`]))),
@@ -70,7 +71,7 @@ function shares(missing, stale) {
     const old = stale.find((s) => s.modality === f.modality && s.model === f.model)?.value;
     return [MODALITIES[f.modality] ?? f.modality, percent(f.value), old === undefined ? "–" : percent(old)];
   });
-  return table(rows, "No predictions yet.", ["", "missing", "stale"]);
+  return table(rows, "No predictions yet.", ["Data", "missing", "stale"]);
 }
 
 // One panel for each model: its outcomes side by side.
@@ -88,7 +89,10 @@ function models(figures, drift) {
       `Risk, ${Math.round(100 * q)}th percentile`,
       ...outcomes.map((of) => percent((figures.score_quantile ?? []).find((f) => f.model === model && f.outcome === of && f.quantile === q)?.value)),
     ]);
-    return panel(`Model ${model}: ended stays, and risks now`, table([...rows, ...spread], "", ["", ...outcomes.map(outcome)]));
+    const few = outcomes.filter((of) => ((figures.labelled_predictions ?? []).find((f) => f.model === model && f.outcome === of)?.value ?? 0) < JUDGED_FROM);
+    return panel(`Model ${model}: ended stays, and risks now`, el("div", {},
+      table([...rows, ...spread], "", ["Figure", ...outcomes.map(outcome)]),
+      few.length ? hint(`${few.map(outcome).join(", ")}: below ${number(JUDGED_FROM)} predictions with a known outcome AUROC and calibration say little; no alarm rests on them.`) : null));
   });
 }
 
@@ -114,7 +118,7 @@ function tile(title, value, format, course, bad = false) {
 }
 
 function panel(title, content) {
-  return el("div", { class: "panel", "data-figure": title }, el("h3", {}, title), content);
+  return el("div", { class: "panel", "data-figure": title }, el("h2", {}, title), content);
 }
 
 function table(rows, empty = "No figures yet.", head = null) {

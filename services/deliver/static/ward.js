@@ -3,7 +3,7 @@
 
 import { spark } from "./chart.js";
 import { el } from "./dom.js";
-import { clock, dayAndTime, hours, MODALITIES, outcome, percent, reason, short } from "./words.js";
+import { clockAndZone, dayAndTime, hours, MODALITIES, outcome, percent, reason, short } from "./words.js";
 
 const SHORT = { series: "vitals", static: "age", note: "notes", image: "images", genomic: "genes" };
 const MOST = 300; // rows drawn; the filters find the others
@@ -23,6 +23,11 @@ export class Ward {
     for (const control of Object.values(this.filters)) control.addEventListener("change", () => this.draw());
     this.body.addEventListener("keydown", (event) => this.key(event));
     this.waiting = false;
+  }
+
+  // All rows are drawn anew when they show next: times read otherwise.
+  forget() {
+    this.drawn.clear();
   }
 
   // All rows anew. Those that the stream brought since the question was asked are newer than the answer.
@@ -145,7 +150,7 @@ export class Ward {
       el("td", {}, el("span", { class: "key" }, short(row.patient)), el("br"), el("small", {}, about)),
       el("td", {}, row.unit || "–", row.present && row.bed ? ` ${row.bed}` : "", el("br"), originBadge(row)),
       el("td", {}, row.risks.length ? row.risks.map((risk) => riskBar(risk, row)) : el("small", {}, "not scored yet")),
-      el("td", { class: "data" }, modalities(row.modalities.filter(worthTelling)), el("small", { title: `${clock(row.as_of)} UTC` }, `${row.present ? "until" : row.left} ${dayAndTime(row.as_of)}`)),
+      el("td", { class: "data" }, modalities(row.modalities.filter(worthTelling)), el("small", { title: clockAndZone(row.as_of) }, `${row.present ? "until" : row.left} ${dayAndTime(row.as_of)}`)),
     );
   }
 }
@@ -172,8 +177,9 @@ export function originBadge(row) {
   return text ? el("span", { class: row.synthetic ? "badge synthetic" : "badge", title: row.origin }, text) : null;
 }
 
-// One risk: name, course, bar (its middle is the alert threshold), value. `row` is the patient's, for its time.
-export function riskBar(risk, row) {
+// One risk: name, course, bar (its middle is the alert threshold), value. `row` is the patient's, for its time;
+// `ruled` writes the threshold beside it.
+export function riskBar(risk, row, ruled = false) {
   const name = outcome(risk.outcome);
   const behind = row && row.as_of - risk.as_of > BEHIND_MS ? ` (data until ${dayAndTime(risk.as_of)})` : "";
   if (risk.probability === null && risk.score === null) {
@@ -183,6 +189,7 @@ export function riskBar(risk, row) {
   }
   const points = risk.probability === null;
   const share = points ? risk.score / 20 : risk.threshold ? risk.probability / (2 * risk.threshold) : risk.probability;
+  const notes = [ruled && risk.threshold && !points ? `alert from ${percent(risk.threshold)}` : "", behind.trim()].filter(Boolean);
   const tooltip = points ? `${risk.reason}: early-warning score while the model server is away` : `${risk.model}; alert from ${percent(risk.threshold)}`;
   return el(
     "div",
@@ -195,7 +202,7 @@ export function riskBar(risk, row) {
       risk.threshold && !points ? el("span", { class: "threshold" }) : null,
     ),
     el("b", {}, points ? `${risk.score} pts` : percent(risk.probability)),
-    behind ? el("span", { class: "why" }, behind.trim()) : null,
+    notes.length ? el("span", { class: "why" }, notes.join(" ")) : null,
   );
 }
 

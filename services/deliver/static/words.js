@@ -28,9 +28,29 @@ export function trim(v) {
   return size >= 100 ? v.toFixed(0) : size >= 10 ? v.toFixed(1) : v.toFixed(2);
 }
 
-export function clock(ms) {
-  return ms ? new Date(ms).toISOString().slice(0, 16).replace("T", " ") : "–";
+let zone = "UTC";
+let local = null; // writes a moment in that zone as `2026-03-01 12:34`
+
+// Times show in this zone from now on: the hospital's. Returns whether that is a change.
+export function showIn(name) {
+  if (name === zone) return false;
+  try {
+    local = new Intl.DateTimeFormat("sv-SE", { timeZone: name, year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit" });
+  } catch {
+    return false; // a zone that this browser does not know
+  }
+  zone = name;
+  return true;
 }
+
+export const zoneName = () => zone;
+
+export function clock(ms) {
+  if (!ms) return "–";
+  return local ? local.format(ms) : new Date(ms).toISOString().slice(0, 16).replace("T", " ");
+}
+
+export const clockAndZone = (ms) => `${clock(ms)} ${zone}`;
 
 export const dayAndTime = (ms) => clock(ms).slice(5);
 
