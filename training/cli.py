@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from services.local.stack import MODEL_REPOSITORY
-from training.datasets.table import Table
 from training.fusion import plans
+from training.fusion.choose import Gains, Tables
 from training.fusion.controls import controls
-from training.fusion.fit import Fitted, Plan, fit
+from training.fusion.figures import figures, transfer_figures
+from training.fusion.fit import Fitted, Plan, fit, lesson_of
+from training.fusion.folds import row_folds
 from training.fusion.publish import publish
 from training.fusion.train import world
+from training.fusion.transfer import transfer
 from training.fusion.utility import gains
 
 HOME = Path(".wardstream") / "training"
@@ -29,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, default=None, help="folder for the trained models (default: below --home)")
     made.add_argument("--publish", action="store_true", help="write into model_repository/ (task fusion alone)")
     made.add_argument("--home", type=Path, default=HOME, help="caches and checkpoints; a stopped run resumes from them")
-    made.add_argument("--seed", type=int, default=1)
+    made.add_argument("--seed", type=int, default=0, help="added to the seeds of the models that are averaged")
     made.add_argument("--epochs", type=int, default=None)
     made.add_argument("--quick", action="store_true", help="a miniature run to see that everything works")
     return made
@@ -49,37 +52,43 @@ def command(args: argparse.Namespace) -> int:
     return _train(args.task, tables, options)
 
 
-def _train(task: str, tables: dict[str, Table], options: argparse.Namespace) -> int:
+def _train(task: str, tables: Tables, options: argparse.Namespace) -> int:
     plan = plans.quick(plans.FULL) if options.quick else plans.FULL
     epochs = options.epochs or plan.network.epochs
-    plan = replace(plan, network=replace(plan.network, seed=options.seed, epochs=epochs))
-    known = {"cinc2019": "sepsis-6h"}
-    gained = {n: gains(t.labels[known[n]], t.stay) for n, t in tables.items() if n in known}
+    plan = replace(
+        plan, network=replace(plan.network, epochs=epochs), seeds=tuple(s + options.seed for s in plan.seeds)
+    )
+    gained = {n: gains(t.labels[plans.HOURLY[n]], t.stay) for n, t in tables.items() if n in plans.HOURLY}
     home = options.home / f"{task}-{options.seed}{'-quick' if options.quick else ''}"
     fitted = fit(tables, gained, plan, home)
     if world()[0] == 0:
-        target = (
-            MODEL_REPOSITORY if options.publish and task == "fusion" else options.out or options.home / "models" / task
-        )
-        checks = _controls(tables, gained, plan, home)
-        _report(fitted, publish(fitted, tables, gained, target, checks))
+        published = options.publish and task == "fusion"
+        target = MODEL_REPOSITORY if published else options.out or options.home / "models" / task
+        _report(fitted, publish(fitted, tables, _figures(fitted, tables, gained, plan, home), target))
     return 0
 
 
-def _controls(tables: dict[str, Table], gained: dict[str, Any], plan: Plan, home: Path) -> dict[str, Any]:
-    """Time alone and missingness alone, for every outcome of every data set."""
-    return {
-        f"{outcome} on {name}": controls(table, outcome, gained.get(name), plan.folds, home)
-        for name, table in tables.items()
-        for outcome in table.labels
-    }
+def _figures(fitted: Fitted, tables: Tables, gained: Gains, plan: Plan, home: Path) -> dict[str, Any]:
+    """The model's figures, those of the controls, and what trees of one unit reach in the other."""
+    checks: dict[str, Any] = {}
+    moved: dict[str, Any] = {}
+    for name, table in tables.items():
+        for outcome in table.labels:
+            alone = {name: table}
+            lesson = lesson_of(alone, gained, {name: row_folds(table)}, outcome, {})
+            checks[f"{outcome} on {name}"] = controls(lesson, f"{outcome} {name}", plan.trees[outcome][0].keep, home)
+            if name in gained:
+                found = transfer(lesson, plan.trees[outcome], home)
+                moved |= transfer_figures(fitted, table, name, gained[name], outcome, found)
+    made = figures(fitted, tables, gained, checks)
+    return {**made, "transfer": moved} if moved else made
 
 
 def _report(fitted: Fitted, folder: Path) -> None:
-    print(f"wrote {folder}; network epochs by fold: { {f: len(h) for f, h in fitted.history.items()} }")
+    print(f"wrote {folder}; epochs of the fold networks: {fitted.epochs}")
     for k, outcome in enumerate(fitted.outcomes):
-        share = float(fitted.calibration.trees[k])
-        print(f"{outcome}: blend of network {1 - share:.2f} and trees {share:.2f}; figures: wardstream evaluate")
+        share = float(fitted.choice.calibration.trees[k])
+        print(f"{outcome}: blend of network {1 - share:.2f} and trees {share:.2f}; figures: the card in that folder")
 
 
 def _elsewhere(args: argparse.Namespace) -> int:

@@ -1,40 +1,72 @@
-"""Gradient boosted trees beside the network: one set per outcome, cross-fitted, served inside the same graph."""
+"""Gradient boosted trees beside the network: several kinds per outcome, cross-fitted, served inside the same graph."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
 from training.datasets.table import Table
+from training.fusion.folds import FOLDS
 from training.fusion.trees import flat
 from training.progress import bar
 
 CHUNK = 50_000
 
 
+class Aim(StrEnum):
+    """What trees are fitted to. The last two need the gain of an alert in each hour (`training.fusion.utility`)."""
+
+    CHANCE = "chance"  # log-odds of the label
+    WORTH = "worth"  # log-odds that an alert gains rather than costs, each hour weighed by how much
+    GAIN = "gain"  # the gain itself, by squared error
+
+
 @dataclass(frozen=True)
 class TreeSettings:
-    """LightGBM's settings and the number of trees, chosen on validation folds."""
+    """One kind of trees of an outcome: their number, LightGBM's settings, what they are fitted to."""
 
     trees: int = 150
     parameters: dict[str, Any] = field(default_factory=dict)
+    aim: Aim = Aim.CHANCE
+    weight: float = 1.0  # of the raw score in the sum over the outcome's kinds
+    keep: float = 1.0  # share of the rows of stays without the outcome that is drawn; they weigh more in turn
 
     def all(self, seed: int) -> dict[str, Any]:
         return {
-            "objective": "binary",
+            "objective": "regression" if self.aim == Aim.GAIN else "binary",
             "num_threads": 1,
             "verbose": -1,
             "seed": seed,
             "max_bin": 63,
             "deterministic": True,
-            "force_row_wise": True,
+            "force_col_wise": True,
             **self.parameters,
         }
+
+
+class Lesson(NamedTuple):
+    """What an outcome's trees learn from: the table, its rows with a label, and per row of the table the rest."""
+
+    table: Table
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]  # of the flat input, those that vary
+    label: NDArray[np.float32]
+    gain: NDArray[np.float64] | None
+    weight: NDArray[np.float32]
+    folds: NDArray[np.int8]
+
+
+class Grown(NamedTuple):
+    """A booster and what its raw score counts in the outcome's sum."""
+
+    booster: Any
+    weight: float
 
 
 def usable_columns(table: Table, rows: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -54,70 +86,106 @@ def matrix(table: Table, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> N
 
 
 def cross_fit(
-    table: Table,
-    rows: NDArray[np.intp],
-    target: NDArray[np.float32],
-    folds: NDArray[np.int8],
-    settings: TreeSettings,
-    use: tuple[int, ...] | None = None,
-    seed: int = 1,
-    title: str = "trees",
-    home: Path | None = None,
-    only: Sequence[int] | None = None,
-) -> tuple[list[Any], NDArray[np.intp], NDArray[np.float32]]:
-    """One booster per fold in `use` (default all), trained on the other folds of `rows`; their columns; and the raw
-    score of every row of the table by the booster that has not seen its patient (NaN where there is none).
+    lesson: Lesson, settings: TreeSettings, seed: int = 1, title: str = "trees", home: Path | None = None
+) -> NDArray[np.float32]:
+    """Raw score of every row of the table by trees that have not seen its patient: one booster per fold.
 
-    `target` and `folds` are per row of the table; `rows` are those with a label. With `home` each booster is kept
-    there when it is done, and a run that was stopped goes on with the next. `only` restricts the columns.
+    With `home` each booster is kept there when it is done, and a run that was stopped goes on with the next.
     """
-    columns = usable_columns(table, rows)
-    if only is not None:
-        columns = np.intersect1d(columns, np.array(only, np.intp))
-    scores = np.full(len(table), np.nan, np.float32)
-    boosters = []
-    kept = use if use is not None else tuple(range(int(folds.max()) + 1))
-    mark = blake2b(repr((settings, seed, columns.tolist(), len(rows))).encode(), digest_size=6).hexdigest()
-    data: lgb.Dataset | None = None
-    with bar() as shown:
-        task = shown.add_task(title, total=settings.trees * len(kept), note="")
-        for fold in kept:
-            file = None if home is None else home / f"{title.replace(' ', '-')}-{mark}-{fold}.txt"
-            if file is not None and file.exists():
-                booster = lgb.Booster(model_file=str(file))
-                shown.advance(task, settings.trees)
-            else:
-                data = data or _dataset(table, rows, columns, target, settings, seed)
-                training = data.subset(np.flatnonzero(folds[rows] != fold).tolist())
-                booster = lgb.Booster(settings.all(seed + fold), training)
-                for _ in range(settings.trees):
-                    booster.update()
-                    shown.advance(task)
-                booster.free_dataset()
-                if file is not None:
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    booster.save_model(str(file))
-            boosters.append(booster)
-            scores[folds == fold] = predict(booster, table, np.flatnonzero(folds == fold), columns)
-    return boosters, columns, scores
+    scores = np.full(len(lesson.table), np.nan, np.float32)
+    field_ = _Field(lesson, settings, seed, title, home)
+    for fold in range(FOLDS):
+        held = np.flatnonzero(lesson.folds == fold)
+        scores[held] = predict(field_.grow(fold), lesson.table, held, lesson.columns)
+    return scores
+
+
+def grow(
+    lesson: Lesson, settings: TreeSettings, seed: int = 1, title: str = "trees", home: Path | None = None
+) -> Grown:
+    """The booster that ships: trained on all rows of the lesson."""
+    return Grown(_Field(lesson, settings, seed, title, home).grow(None), settings.weight)
+
+
+class _Field:
+    """Where the boosters of one kind and seed grow: the data set is binned once, when the first needs it."""
+
+    def __init__(self, lesson: Lesson, settings: TreeSettings, seed: int, title: str, home: Path | None) -> None:
+        self._lesson, self._settings, self._seed, self._title = lesson, settings, seed, title
+        facts = (settings, seed, lesson.columns.tolist(), len(lesson.rows), float(lesson.weight.sum()))
+        mark = blake2b(repr(facts).encode(), digest_size=6).hexdigest()
+        self._files = None if home is None else home / f"{title.replace(' ', '-')}-{mark}"
+        self._drawn, self._weight = drawn(lesson, settings.keep, seed)
+        self._data: lgb.Dataset | None = None
+
+    def grow(self, fold: int | None) -> Any:
+        """The booster that is trained without this fold's rows, read from its file where it is done."""
+        file = (
+            None
+            if self._files is None
+            else self._files.with_name(f"{self._files.name}-{_name(fold).replace(' ', '-')}.txt")
+        )
+        if file is not None and file.exists():
+            return lgb.Booster(model_file=str(file))
+        seen = np.flatnonzero(self._lesson.folds[self._drawn] != (-1 if fold is None else fold))
+        booster = lgb.Booster(self._settings.all(self._seed), self._binned().subset(seen.tolist()))
+        with bar() as shown:
+            task = shown.add_task(f"{self._title}, {_name(fold)}", total=self._settings.trees, note="")
+            for _ in range(self._settings.trees):
+                booster.update()
+                shown.advance(task)
+        booster.free_dataset()
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            booster.save_model(str(file))
+        return booster
+
+    def _binned(self) -> lgb.Dataset:
+        if self._data is None:
+            target, weight = aimed(self._lesson, self._drawn, self._settings.aim)
+            self._data = lgb.Dataset(
+                matrix(self._lesson.table, self._drawn, self._lesson.columns),
+                target,
+                weight=weight * self._weight,
+                params={"max_bin": self._settings.all(self._seed)["max_bin"], "verbose": -1},
+            ).construct()
+        return self._data
+
+
+def _name(fold: int | None) -> str:
+    return "all" if fold is None else f"fold {fold}"
+
+
+def drawn(lesson: Lesson, keep: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Rows to train on and their weights: all of the stays with the outcome, a share of the others' rows."""
+    stay = lesson.table.stay
+    with_outcome = np.zeros(int(stay.max()) + 1, np.bool_)
+    with_outcome[stay[lesson.rows[lesson.label[lesson.rows] > 0]]] = True
+    certain = with_outcome[stay[lesson.rows]]
+    chosen = certain | (np.random.default_rng(seed).random(len(lesson.rows)) < keep)
+    rows = lesson.rows[chosen]
+    return rows, np.where(certain[chosen], 1.0, 1.0 / keep) * lesson.weight[rows]
+
+
+def aimed(lesson: Lesson, rows: NDArray[np.intp], aim: Aim) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Target and weight of each row for this aim. Raises ValueError when the aim needs gains that there are not."""
+    if aim == Aim.CHANCE:
+        return lesson.label[rows].astype(np.float64), np.ones(len(rows))
+    if lesson.gain is None:
+        raise ValueError(f"trees that aim at {aim} need the gain of an alert")
+    gain = lesson.gain[rows]
+    return (gain, np.ones(len(rows))) if aim == Aim.GAIN else ((gain > 0).astype(np.float64), np.abs(gain))
 
 
 def predict(booster: Any, table: Table, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Raw scores (log-odds) of rows of the table."""
+    """Raw scores of rows of the table."""
     parts = [
-        booster.predict(matrix(table, rows[begin : begin + CHUNK], columns), raw_score=True)
+        booster.predict(matrix(table, rows[begin : begin + CHUNK], columns), raw_score=True, num_threads=1)
         for begin in range(0, len(rows), CHUNK)
     ]
     return np.concatenate(parts).astype(np.float32) if parts else np.empty(0, np.float32)
 
 
-def _dataset(
-    table: Table,
-    rows: NDArray[np.intp],
-    columns: NDArray[np.intp],
-    target: NDArray[np.float32],
-    settings: TreeSettings,
-    seed: int,
-) -> lgb.Dataset:
-    parameters = {"max_bin": settings.all(seed)["max_bin"], "verbose": -1}
-    return lgb.Dataset(matrix(table, rows, columns), target[rows], params=parameters).construct()
+def kinds_of(settings: Sequence[TreeSettings]) -> list[str]:
+    """A name for each kind, as titles and figures show it."""
+    return [f"{s.aim}{n or ''}" for n, s in enumerate(settings)]

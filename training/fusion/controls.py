@@ -1,60 +1,72 @@
-"""Controls: what the clock alone, and what was measured alone, already tell. A model must beat both by a margin."""
+"""Controls beside every result: the clock alone, what was measured alone, and gradient boosting as one would begin.
 
+A model must beat the first two by a margin, and earn its complexity against the third. Each is cross-fitted on the
+folds of the model, so that the comparison is paired.
+"""
+
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from services.domain.features.derived import DERIVED
 from services.domain.features.series import SHAPE, STATISTIC
 from services.domain.features.static import STATIC
-from training.datasets.table import Table
-from training.evaluation.metrics import auprc, auroc
-from training.fusion import calibrate
-from training.fusion.boost import TreeSettings, cross_fit
-from training.fusion.folds import row_folds
+from services.domain.features.variables import INDEX, VITALS
+from training.fusion.boost import Lesson, TreeSettings, cross_fit, drawn, matrix
+from training.fusion.folds import FOLDS
+from training.progress import progress
 
 VARIABLES, STATISTICS = SHAPE
 _FIXED = VARIABLES * STATISTICS
+
+
+def _statistics(names: tuple[str, ...], variables: tuple[int, ...] = tuple(range(VARIABLES))) -> list[int]:
+    return [v * STATISTICS + STATISTIC[s] for v in variables for s in names]
+
+
 _TIME = [_FIXED + STATIC.index(n) for n in ("hours_in_unit", "hours_in_hospital", "hours_before_unit")]
-_COUNTS = [STATISTIC[n] for n in ("hours_since", "hours_with_6h", "hours_with_24h", "hours_with_72h")]
-_MEASURED = [v * STATISTICS + s for v in range(VARIABLES) for s in _COUNTS] + [
+_MEASURED = _statistics(("hours_since", "hours_with_6h", "hours_with_24h", "hours_with_72h")) + [
     _FIXED + len(STATIC) + d
     for d, name in enumerate(DERIVED)
     if name.startswith(("labs_", "vitals_", "hours_", "lab_"))
 ]
+_PLAIN = (
+    _statistics(("value", "hours_since", "delta", "hours_with_72h"))
+    + _statistics(("min_6h", "max_6h", "mean_6h", "slope_12h"), tuple(INDEX[v] for v in VITALS))
+    + [_FIXED + n for n in range(len(STATIC))]
+)
 CONTROLS: dict[str, list[int]] = {"time only": _TIME, "missingness only": _MEASURED}
 """Columns of the flat input (see `training.fusion.trees.flat`)."""
+PLAIN = "plain gradient boosting"
+"""scikit-learn's histogram gradient boosting on last values, changes, ages, counts, vitals over 6 h, static data."""
 
 SETTINGS = TreeSettings(
     80, {"learning_rate": 0.08, "num_leaves": 15, "min_data_in_leaf": 200, "feature_fraction": 0.3, "lambda_l2": 20.0}
 )
 
 
-def controls(
-    table: Table, outcome: str, gain: NDArray[np.float64] | None, folds: tuple[int, ...], home: Path | None = None
-) -> dict[str, dict[str, Any]]:
-    """Out-of-fold AUROC, AUPRC and (with `gain`) utility of trees on each control's columns alone."""
-    target = table.labels[outcome]
-    rows = np.flatnonzero(~np.isnan(target))
-    split = row_folds(table)
+def controls(lesson: Lesson, title: str, keep: float = 1.0, home: Path | None = None) -> dict[str, NDArray[np.float32]]:
+    """Out-of-fold log-odds of every row of the lesson's table, by control; `keep` as in `TreeSettings`."""
     found = {}
+    settings = replace(SETTINGS, keep=keep)
     for name, columns in CONTROLS.items():
-        title = f"control {name} {outcome}"
-        _, _, score = cross_fit(table, rows, target, split, SETTINGS, folds, title=title, home=home, only=columns)
-        known = ~np.isnan(score) & ~np.isnan(target)
-        if gain is None:
-            known &= table.hours == table.hours.max()
-        found[name] = {
-            "auroc": auroc(target[known] > 0.5, score[known]),
-            "auprc": auprc(target[known] > 0.5, score[known]),
-        }
-        if gain is not None:
-            found[name]["utility"] = _utility(score[known].astype(np.float64), gain[known])
-    return found
+        only = lesson._replace(columns=np.intersect1d(lesson.columns, columns))
+        found[name] = cross_fit(only, settings, title=f"control {name} {title}", home=home)
+    return {**found, PLAIN: _plain(lesson, title, keep)}
 
 
-def _utility(score: NDArray[np.float64], gain: NDArray[np.float64]) -> float:
-    alert = score >= calibrate.gain_threshold(score, gain)
-    return float(gain[alert].sum() / np.maximum(gain, 0.0).sum())
+def _plain(lesson: Lesson, title: str, keep: float) -> NDArray[np.float32]:
+    columns = np.intersect1d(lesson.columns, _PLAIN)
+    rows, weight = drawn(lesson, keep, seed=1)
+    inputs, label = matrix(lesson.table, rows, columns), lesson.label[rows] > 0
+    scores = np.full(len(lesson.table), np.nan, np.float32)
+    for fold in progress(range(FOLDS), f"control {PLAIN} {title}"):
+        model = HistGradientBoostingClassifier(learning_rate=0.05, max_iter=150, early_stopping=False, random_state=0)
+        seen = lesson.folds[rows] != fold
+        model.fit(inputs[seen], label[seen], sample_weight=weight[seen])
+        held = np.flatnonzero(lesson.folds == fold)
+        scores[held] = model.decision_function(matrix(lesson.table, held, columns))
+    return scores

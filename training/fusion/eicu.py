@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+import training.eicu
+import training.notes
 from services.domain.features import ARRAYS, model_inputs
 from training.datasets.table import DENSE, Table, cache_name, load
 from training.eicu.dataset import AS_OF_MS, Stay, load_stays
@@ -24,11 +26,12 @@ OUTCOME = "mortality"
 HOURS = 24.0
 NAMES = (*DENSE, "note")
 FOLDS = 5
+CODE = (Path(training.eicu.__file__).parent, Path(training.notes.__file__).parent)
 
 
 def load_or_build_eicu(path: Path, home: Path) -> Table:
     """The table from the cache below `home`, computed first when it is not there."""
-    folder = home / cache_name("eicu", path)
+    folder = home / cache_name("eicu", path, *CODE)
     return load(folder) or _build(path, folder)
 
 

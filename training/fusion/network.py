@@ -5,6 +5,7 @@ the age of what is present is encoded beside it, so that a stale note can count 
 inside the network with the training set's quantiles: the server gets the features as they are.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,11 +21,17 @@ OUTCOMES: tuple[str, ...] = ("sepsis-6h", "mortality")
 VARIABLES, STATISTICS = SHAPE
 SINCE = STATISTIC["hours_since"]
 COUNTS = STATISTIC["hours_with_6h"]
+RAMPED = [STATISTIC[name] for name in ("value", "min_24h", "max_24h", "min_72h", "max_72h")]
+"""The statistics that the network reads piece by piece too, since risk bends at both ends of a variable's range."""
+KNOTS = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
+"""Quantiles of the training rows between which the pieces lie."""
+PARTS = len(KNOTS) - 1
+FIXED = len(STATIC) + len(DERIVED)
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Widths of the network; the shipped one has about 130,000 parameters."""
+    """Widths of the network; see `training.fusion.plans` for the shipped ones."""
 
     per_variable: int = 10
     width: int = 96
@@ -50,16 +57,34 @@ class Standardise(nn.Module):
         return torch.where(torch.isnan(z), torch.zeros_like(z), torch.clamp(squeezed, -5.0, 5.0))
 
 
+class Ramps(nn.Module):
+    """Piecewise-linear encoding (Gorishniy et al., NeurIPS 2022): each value as how far it has come through each part
+    of the training set's range, -0.5 before to 0.5 behind; NaN as 0. [..., n] to [..., n, PARTS]."""
+
+    low: Tensor
+    span: Tensor
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.register_buffer("low", torch.zeros(*shape, PARTS))
+        self.register_buffer("span", torch.ones(*shape, PARTS))
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = (x.unsqueeze(-1) - self.low) / self.span
+        return torch.where(torch.isnan(z), torch.zeros_like(z), torch.clamp(z, 0.0, 1.0) - 0.5)
+
+
 class PerVariable(nn.Module):
-    """One linear map for each clinical variable, from its statistics and a 'measured' mark to a few numbers."""
+    """One linear map for each clinical variable, from its encoded statistics and a 'measured' mark to a few numbers."""
 
     def __init__(self, out: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(VARIABLES, STATISTICS + 1, out) * STATISTICS**-0.5)
+        inputs = STATISTICS + len(RAMPED) * PARTS + 1
+        self.weight = nn.Parameter(torch.randn(VARIABLES, inputs, out) * 0.7 * STATISTICS**-0.5)
         self.bias = nn.Parameter(torch.zeros(VARIABLES, out))
 
     def forward(self, z: Tensor, seen: Tensor) -> Tensor:
-        x = torch.cat([z, seen.unsqueeze(-1)], -1)  # [B, V, S + 1]
+        x = torch.cat([z, seen.unsqueeze(-1)], -1)  # [B, V, inputs]
         # Variable by variable over the whole batch: V matrix products in place of B * V tiny ones.
         return torch.matmul(x.transpose(0, 1), self.weight).transpose(0, 1) + self.bias  # [B, V, out]
 
@@ -73,10 +98,12 @@ class FusionNet(nn.Module):
         self.sizes, self.outcomes = sizes, outcomes
         width = sizes.width
         self.standard_series = Standardise(VARIABLES, STATISTICS)
-        self.standard_fixed = Standardise(len(STATIC) + len(DERIVED))
+        self.standard_fixed = Standardise(FIXED)
+        self.ramps_series = Ramps(VARIABLES, len(RAMPED))
+        self.ramps_fixed = Ramps(FIXED)
         self.per_variable = PerVariable(sizes.per_variable)
         self.series = nn.Linear(VARIABLES * sizes.per_variable, width)
-        self.fixed = nn.Linear(len(STATIC) + len(DERIVED), width)
+        self.fixed = nn.Linear(FIXED * (1 + PARTS), width)
         self.note = nn.Sequential(nn.Linear(NOTE_SIZE, sizes.note), nn.Tanh(), nn.Linear(sizes.note, width))
         self.image = nn.Sequential(nn.Linear(IMAGE_SIZE, sizes.image), nn.Tanh(), nn.Linear(sizes.image, width))
         self.genomic = nn.Linear(len(GENES), width)
@@ -105,12 +132,12 @@ class FusionNet(nn.Module):
     ) -> Tensor:
         here = presence * self.on  # [B, M]
         seen = 1.0 - torch.isnan(series[:, :, 0]).to(series.dtype)
-        z = self.standard_series(series)
+        z = torch.cat([self.standard_series(series), self.ramps_series(series[:, :, RAMPED]).flatten(2)], -1)
         fixed = torch.cat([static, derived * _nan_where_absent(here[:, :1])], -1)
         encoded = torch.stack(
             [
                 self.series(self.drop(self.per_variable(z, seen).flatten(1))),
-                self.fixed(self.standard_fixed(fixed)),
+                self.fixed(torch.cat([self.standard_fixed(fixed), self.ramps_fixed(fixed).flatten(1)], -1)),
                 self.note(note),
                 self.image(image),
                 self.genomic(genomic),
@@ -121,6 +148,31 @@ class FusionNet(nn.Module):
         mixed = here.unsqueeze(-1) * (encoded + aged) + (1.0 - here).unsqueeze(-1) * self.absent
         logits: Tensor = self.heads(self.hidden(mixed.sum(1)))
         return logits
+
+
+class Together(nn.Module):
+    """The mean of several networks' logits: what ships is an average over seeds."""
+
+    on: Tensor
+
+    def __init__(self, members: Sequence[FusionNet]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.register_buffer("on", torch.stack([m.on for m in members]).amax(0))
+
+    def forward(
+        self,
+        series: Tensor,
+        static: Tensor,
+        derived: Tensor,
+        note: Tensor,
+        image: Tensor,
+        genomic: Tensor,
+        presence: Tensor,
+        age: Tensor,
+    ) -> Tensor:
+        inputs = (series, static, derived, note, image, genomic, presence, age)
+        return torch.stack([member(*inputs) for member in self.members]).mean(0)
 
 
 def _nan_where_absent(here: Tensor) -> Tensor:

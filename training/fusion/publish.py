@@ -12,11 +12,11 @@ from services.domain.codes import BY_LOINC
 from services.domain.features import ARRAYS, FEATURE_VERSION, MODALITIES, VARIABLE_NAMES
 from services.domain.features.variables import MODEL_VARIABLES
 from services.inference.manifest import weights_sha256
-from training.datasets.table import Table
 from training.fusion import calibrate
-from training.fusion.card import figures, write
+from training.fusion.card import write
+from training.fusion.choose import COVERAGE, Tables
 from training.fusion.export import EXPLAIN_OUTPUTS, export_explain, export_served, save
-from training.fusion.fit import COVERAGE, Fitted
+from training.fusion.fit import Fitted
 from training.fusion.served import Blend
 
 MODEL, EXPLAIN = "risk_fusion", "risk_fusion_explain"
@@ -25,18 +25,12 @@ FRESH_VARIABLES = 3
 """Fewer variables than this within 24 h: the model does not judge."""
 
 
-def publish(
-    fitted: Fitted,
-    tables: dict[str, Table],
-    gains: dict[str, NDArray[np.float64]],
-    repository: Path,
-    controls: dict[str, Any] | None = None,
-) -> Path:
+def publish(fitted: Fitted, tables: Tables, figures: dict[str, Any], repository: Path) -> Path:
     """Writes `risk_fusion` and `risk_fusion_explain` below the repository and returns the first's folder.
 
-    `controls` go into the figures, by the same keys.
+    `figures` (of `training.fusion.figures`) go into the manifest and onto the card.
     """
-    blend = Blend(fitted.network, fitted.calibration).eval()
+    blend = Blend(fitted.network, fitted.choice.calibration).eval()
     columns = [c.tolist() for c in fitted.columns]
     for name, graph in (
         (MODEL, export_served(blend, fitted.boosters, columns)),
@@ -47,12 +41,9 @@ def publish(
         _write_configs(folder, name, graph)
         manifest = _manifest(name, weights_sha256(path))
         if name == MODEL:
-            manifest |= _judgement(fitted, tables, gains)
-            thresholds = {spec["name"]: spec["threshold"] for spec in manifest["outcomes"]}
-            manifest["figures"] = figures(fitted, tables, gains, thresholds)
-            for key, row in manifest["figures"].items():
-                row["controls"] = (controls or {}).get(key, {})
-            write(folder, fitted, manifest, manifest["figures"])
+            manifest |= _judgement(fitted, tables, figures)
+            manifest["figures"] = figures
+            write(folder, fitted, manifest)
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
     return repository / MODEL
 
@@ -70,29 +61,32 @@ def _manifest(name: str, sha256: str) -> dict[str, Any]:
     }
 
 
-def _judgement(fitted: Fitted, tables: dict[str, Table], gains: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
-    """Outcomes with thresholds and bands, gate, and the reference for drift: from out-of-fold scores alone."""
+def _judgement(fitted: Fitted, tables: Tables, figures: dict[str, Any]) -> dict[str, Any]:
+    """Outcomes with thresholds and bands, gate, and the reference for drift (its scores are out of fold)."""
     outcomes, scores = [], {}
+    choice = fitted.choice
     for k, outcome in enumerate(fitted.outcomes):
-        risk, label, gain = _validation(fitted, tables, gains, outcome, k)
-        threshold = (
-            calibrate.gain_threshold(risk, gain) if gain is not None else calibrate.balanced_threshold(risk, label)
+        name = next(n for n, t in tables.items() if outcome in t.labels)
+        key = f"{outcome} on {name}"
+        outcomes.append(
+            {
+                "name": outcome,
+                "threshold": round(choice.thresholds[k], 7),
+                "indeterminate": choice.bands[k],
+                "coverage": COVERAGE,
+                "share_indeterminate": figures[key]["abstained"],
+                "network_weight": float(choice.calibration.network[k]),
+                "trees_weight": float(choice.calibration.trees[k]),
+            }
         )
-        band = calibrate.indeterminate_band(risk, label, COVERAGE)
-        spec: dict[str, Any] = {"name": outcome, "threshold": round(threshold, 7), "indeterminate": band}
-        spec["coverage"] = COVERAGE
-        spec["share_indeterminate"] = float(((risk > band[0]) & (risk < band[1])).mean()) if band else 0.0
-        spec["network_weight"] = float(fitted.calibration.network[k])
-        spec["trees_weight"] = float(fitted.calibration.trees[k])
-        outcomes.append(spec)
-        scores[outcome] = _shares(risk)
+        scores[outcome] = _shares(calibrate.sigmoid(fitted.judged[name].logit[fitted.rows[key], k]))
     inputs, ranges = _reference(tables)
     return {
         "outcomes": outcomes,
         "modalities_in_use": [m for m, on in zip(MODALITIES, fitted.network.on.tolist(), strict=True) if on],
         "calibration": {
-            "slope": fitted.calibration.slope.tolist(),
-            "intercept": fitted.calibration.intercept.tolist(),
+            "slope": choice.calibration.slope.tolist(),
+            "intercept": choice.calibration.intercept.tolist(),
         },
         "gate": {
             "min_variables": FRESH_VARIABLES,
@@ -105,20 +99,6 @@ def _judgement(fitted: Fitted, tables: dict[str, Table], gains: dict[str, NDArra
     }
 
 
-def _validation(
-    fitted: Fitted, tables: dict[str, Table], gains: dict[str, NDArray[np.float64]], outcome: str, k: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]:
-    """Out-of-fold risks, labels, and gains (of the first data set that knows the outcome)."""
-    name = next(n for n, t in tables.items() if outcome in t.labels)
-    label = tables[name].labels[outcome]
-    logit = fitted.scores[name][:, k]
-    known = ~np.isnan(label) & ~np.isnan(logit)
-    if name not in gains:  # one score a stay: the last that was asked for
-        known &= tables[name].hours == tables[name].hours.max()
-    risk = calibrate.sigmoid(logit[known].astype(np.float64))
-    return risk, label[known].astype(np.float64), gains[name][known] if name in gains else None
-
-
 def _shares(values: NDArray[np.float64], bins: int = 10) -> dict[str, list[float]]:
     """Inner decile edges and the shares between them, as `services.monitor.drift.Reference`."""
     edges = np.unique(np.quantile(values, np.arange(1, bins) / bins).round(6))
@@ -126,7 +106,7 @@ def _shares(values: NDArray[np.float64], bins: int = 10) -> dict[str, list[float
     return {"edges": edges.tolist(), "shares": (counts / len(values)).round(6).tolist()}
 
 
-def _reference(tables: dict[str, Table], most: int = 200_000) -> tuple[dict[str, Any], dict[str, tuple[float, float]]]:
+def _reference(tables: Tables, most: int = 200_000) -> tuple[dict[str, Any], dict[str, tuple[float, float]]]:
     """Reference shares of new results by monitor's variable names, and the range that training saw by ours."""
     inputs, ranges = {}, {}
     for number, variable in enumerate(MODEL_VARIABLES):

@@ -13,7 +13,7 @@ from services.domain.features.derived import DERIVED, SOURCES
 from services.domain.features.inputs import MODALITIES
 from services.domain.features.series import SHAPE
 from services.domain.features.variables import INDEX
-from training.fusion.network import COUNTS, FusionNet
+from training.fusion.network import COUNTS, FusionNet, Together
 
 PLAYERS = 4  # series, static, note, image: the modalities that are switched on
 PATTERNS = 1 << PLAYERS
@@ -44,7 +44,7 @@ class Calibration:
 class Blend(nn.Module):
     """Blended logits and their calibrated form, [B, outcomes] each, from the network's inputs and the trees' scores."""
 
-    def __init__(self, net: FusionNet, calibration: Calibration) -> None:
+    def __init__(self, net: FusionNet | Together, calibration: Calibration) -> None:
         super().__init__()
         self.net = net
         self.bits: Tensor

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from services.domain.features import ARRAYS
 from training.fusion.data import Minibatch, Source, batches, tensors, without_some
-from training.fusion.network import FusionNet, Sizes
+from training.fusion.network import KNOTS, RAMPED, FusionNet, Sizes
 from training.progress import bar
 
 ORDER = tuple(n for n in ARRAYS)
@@ -37,7 +37,8 @@ class Settings:
 
 
 def fit_standards(net: FusionNet, sources: Sequence[Source], rows: int = 20_000, seed: int = 0) -> None:
-    """Centre = median and spread = half the range of the middle 68 % of each input over the training rows."""
+    """The network's constants over a sample of the training rows: centre = median and spread = half the range of the
+    middle 68 % of each input, and the knots of its pieces."""
     rng = np.random.default_rng(seed)
     parts: list[dict[str, NDArray[np.float32]]] = []
     for source in sources:
@@ -53,6 +54,10 @@ def fit_standards(net: FusionNet, sources: Sequence[Source], rows: int = 20_000,
         spread = np.where(spread > 1e-6, spread, np.where(deviation > 1e-6, deviation, 1.0))
         layer.centre.copy_(torch.from_numpy(middle))
         layer.spread.copy_(torch.from_numpy(spread))
+    for ramps, values in ((net.ramps_series, series[:, :, RAMPED]), (net.ramps_fixed, fixed)):
+        knots = np.nanquantile(np.where(np.isnan(values).all(0), 0.0, values), KNOTS, axis=0)
+        ramps.low.copy_(torch.from_numpy(np.moveaxis(knots[:-1], 0, -1)))
+        ramps.span.copy_(torch.from_numpy(np.moveaxis(np.maximum(np.diff(knots, axis=0), 1e-3), 0, -1)))
 
 
 def modalities_in(sources: Sequence[Source]) -> Tensor:

@@ -90,17 +90,19 @@ def _missing_goes_left(part: dict[str, Any]) -> int:
     return int(part["threshold"] >= 0)
 
 
-def ensemble_nodes(boosters: Sequence[Sequence[Any]], columns: Sequence[Sequence[int]], output: str) -> list[NodeProto]:
-    """ONNX nodes that compute `output` [B, len(boosters)]: for each target the mean raw score of its boosters.
+def ensemble_nodes(
+    grown: Sequence[Sequence[tuple[Any, float]]], columns: Sequence[Sequence[int]], output: str
+) -> list[NodeProto]:
+    """ONNX nodes that compute `output` [B, len(grown)]: for each target the weighted sum of its boosters' raw scores.
 
-    `columns[k]` are the columns of the flat input that target k's boosters were trained on.
+    `grown[k]` are target k's boosters with their weights, `columns[k]` the columns of the flat input that they read.
     """
     found = _Attributes()
     tree = 0
-    for target, group in enumerate(boosters):
-        for booster in group:
+    for target, group in enumerate(grown):
+        for booster, weight in group:
             for info in booster.dump_model()["tree_info"]:
-                _walk(found, tree, target, info["tree_structure"], columns[target], 1.0 / len(group))
+                _walk(found, tree, target, info["tree_structure"], columns[target], weight)
                 tree += 1
     n, leaves = found.nodes, found.leaves
     return [
@@ -111,7 +113,7 @@ def ensemble_nodes(boosters: Sequence[Sequence[Any]], columns: Sequence[Sequence
             [f"{output}_flat"],
             [output],
             domain="ai.onnx.ml",
-            n_targets=len(boosters),
+            n_targets=len(grown),
             aggregate_function="SUM",
             post_transform="NONE",
             nodes_treeids=n["treeids"],

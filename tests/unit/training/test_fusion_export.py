@@ -12,8 +12,9 @@ import torch
 from services.domain.features import ARRAYS, MODALITIES, VARIABLE_NAMES
 from services.domain.features.series import STATISTIC
 from tests.unit.training.support_fusion import inputs, table
+from training.fusion.boost import Grown
 from training.fusion.export import export_explain, export_served
-from training.fusion.network import OUTCOMES, FusionNet
+from training.fusion.network import OUTCOMES, FusionNet, Together
 from training.fusion.served import PATTERNS, Alter, Blend, Calibration, Explain, shapley_weights
 from training.fusion.trees import WIDTH, flat, float32_below
 
@@ -30,7 +31,7 @@ def boosters(seed: int = 1) -> tuple[Any, Any]:
 
 def blend(seed: int = 0) -> Blend:
     torch.manual_seed(seed)
-    net = FusionNet()
+    net = Together([FusionNet(), FusionNet()])
     made = Calibration.none(len(OUTCOMES))
     rng = np.random.default_rng(seed)
     made.trees[:] = 0.6
@@ -42,7 +43,7 @@ def blend(seed: int = 0) -> Blend:
 
 @cache
 def sessions() -> tuple[ort.InferenceSession, ort.InferenceSession]:
-    trees = [[b] for b in boosters()]
+    trees = [[Grown(b, 0.7), Grown(b, 0.3)] for b in boosters()]
     columns = [range(WIDTH)] * len(OUTCOMES)
     graphs = (export_served(blend(), trees, columns), export_explain(blend(), trees, columns))
     served, explain = (ort.InferenceSession(g.SerializeToString()) for g in graphs)
@@ -124,6 +125,13 @@ def test_shapley_values_of_the_modalities_share_out_the_whole_difference() -> No
     absent = made["presence"][:, : len(MODALITIES)] == 0
     assert np.abs(found.transpose(0, 2, 1)[absent]).max() < 1e-6
     assert not found[:, :, MODALITIES.index("genomic")].any()
+
+
+def test_the_average_of_networks_is_the_mean_of_their_logits() -> None:
+    nets = [FusionNet().eval() for _ in range(2)]
+    made = [torch.from_numpy(inputs(ROWS)[n]) for n in ARRAYS]
+    with torch.no_grad():
+        assert torch.allclose(Together(nets)(*made), (nets[0](*made) + nets[1](*made)) / 2)
 
 
 def test_shapley_weights_are_those_of_the_formula() -> None:

@@ -1,0 +1,135 @@
+"""No figure rests on a patient that trained what scored it, or chose what was applied to it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.unit.training.support_fusion import table
+from training.datasets.table import Table
+from training.fusion import calibrate
+from training.fusion.boost import Aim, Lesson, TreeSettings, aimed, cross_fit, drawn, usable_columns
+from training.fusion.choose import FULL, Parts, choose, nested, patterns
+from training.fusion.folds import FOLDS, row_folds, stopping_rows
+from training.fusion.network import OUTCOMES
+from training.fusion.served import PATTERNS
+from training.fusion.transfer import THRESHOLD_FOLD, UNITS, transfer
+from training.fusion.utility import gains
+
+ROWS = 1200
+SMALL = TreeSettings(5, {"min_data_in_leaf": 5, "num_leaves": 4})
+SEPSIS, MORTALITY = OUTCOMES
+
+
+def lesson(made: Table, **changed: object) -> Lesson:
+    rows = np.arange(len(made))
+    weight = np.ones(len(made), np.float32)
+    label = made.labels[SEPSIS]
+    gain = gains(label, made.stay)
+    return Lesson(made, rows, usable_columns(made, rows), label, gain, weight, row_folds(made))._replace(**changed)
+
+
+def parts(made: Table, seed: int = 0) -> Parts:
+    """Scores that know something of the labels."""
+    rng = np.random.default_rng(seed)
+    truth = np.stack([made.labels[o] for o in OUTCOMES], 1)
+    scores = [(truth + rng.normal(size=truth.shape)).astype(np.float32) for _ in range(PATTERNS + 1)]
+    return Parts({"data": scores[0]}, {"data": scores[1:]})
+
+
+def with_other_labels(made: Table, rows: np.ndarray) -> Table:
+    labels = {o: np.where(rows, 1 - values, values) for o, values in made.labels.items()}
+    return replace(made, labels=labels)
+
+
+def test_what_is_applied_to_a_fold_is_chosen_without_it() -> None:
+    made = table(ROWS)
+    folds = {"data": row_folds(made)}
+    score = parts(made)
+    for fold in range(FOLDS):
+        here = folds["data"] == fold
+        other = with_other_labels(made, here)
+        judged = [
+            nested(score, {"data": t}, {"data": gains(t.labels[SEPSIS], t.stay)}, OUTCOMES, {SEPSIS}, folds)["data"]
+            for t in (made, other)
+        ]
+        for field in ("logit", "alert", "abstained"):
+            one, two = (getattr(j, field) for j in judged)
+            assert np.array_equal(one[here], two[here])
+        assert not np.array_equal(judged[0].logit[~here], judged[1].logit[~here])
+
+
+def test_every_pattern_of_modalities_is_calibrated_by_rows_that_can_show_it() -> None:
+    made = replace(table(ROWS), hours=np.zeros(ROWS, np.float32))
+    everyone = {"data": np.ones(ROWS, np.bool_)}
+    choice = choose(parts(made), {"data": made}, {}, OUTCOMES, {SEPSIS}, everyone)
+    with_image, without = 0b1111, 0b0111
+    assert with_image == FULL
+    assert without in patterns(made)
+    assert np.isfinite(choice.calibration.slope).all()
+    assert choice.calibration.trees[OUTCOMES.index(MORTALITY)] == 0  # it has none
+    image_alone, nothing = 0b1000, 0b0000
+    assert np.array_equal(choice.calibration.slope[image_alone], choice.calibration.slope[nothing])
+
+
+def test_a_fold_is_scored_by_trees_that_have_not_seen_its_labels() -> None:
+    made = table(ROWS)
+    fold = 2
+    here = row_folds(made) == fold
+    other = with_other_labels(made, here)
+    one, two = (cross_fit(lesson(t), SMALL) for t in (made, other))
+    assert np.array_equal(one[here], two[here])
+    assert not np.array_equal(one[~here], two[~here])
+
+
+def test_rows_that_stop_the_network_are_whole_patients_of_every_fold() -> None:
+    made = table(ROWS)
+    chosen = stopping_rows(made)
+    shares = [chosen[made.stay == stay].mean() for stay in np.unique(made.stay)]
+    assert set(shares) <= {0.0, 1.0}
+
+
+def test_a_drawn_share_of_rows_stands_for_all_of_them() -> None:
+    made = table(ROWS)
+    labels = {SEPSIS: np.where(made.stay < 5, made.labels[SEPSIS], 0).astype(np.float32)}
+    taught = lesson(replace(made, labels=labels))
+    rows, weight = drawn(taught, 0.25, seed=1)
+    certain = np.isin(made.stay[rows], np.unique(made.stay[labels[SEPSIS] > 0]))
+    assert set(np.flatnonzero(labels[SEPSIS])) <= set(rows)
+    assert (set(weight[certain]), set(weight[~certain])) == ({1.0}, {4.0})
+    assert weight.sum() == pytest.approx(ROWS, rel=0.1)
+
+
+def test_trees_aim_at_what_they_are_told() -> None:
+    made = table(ROWS)
+    taught = lesson(made)
+    gain = gains(made.labels[SEPSIS], made.stay)
+    assert np.array_equal(aimed(taught, taught.rows, Aim.CHANCE)[0], made.labels[SEPSIS])
+    assert np.array_equal(aimed(taught, taught.rows, Aim.GAIN)[0], gain)
+    target, weight = aimed(taught, taught.rows, Aim.WORTH)
+    assert np.allclose(np.where(target > 0, weight, -weight), gain)
+    with pytest.raises(ValueError, match="need the gain"):
+        aimed(lesson(made, gain=None), taught.rows, Aim.GAIN)
+
+
+def test_a_unit_is_asked_by_trees_and_a_threshold_of_the_other() -> None:
+    made = table(ROWS)
+    surgical = made.stay % 2 == 0
+    made.inputs["static"][:, UNITS["surgical"]] = surgical
+    made.inputs["static"][:, UNITS["medical"]] = ~surgical
+    other = with_other_labels(made, surgical)
+    one, two = (transfer(lesson(t), (SMALL,))["medical to surgical"] for t in (made, other))
+    assert np.array_equal(one.rows, np.flatnonzero(surgical))
+    assert np.array_equal(one.score, two.score)
+    assert np.array_equal(one.alert, two.alert)
+    choosing = with_other_labels(made, ~surgical & (row_folds(made) == THRESHOLD_FOLD))
+    assert np.array_equal(transfer(lesson(choosing), (SMALL,))["medical to surgical"].score, one.score)
+
+
+def test_the_blend_is_of_logits_and_the_risk_a_probability() -> None:
+    made = replace(table(ROWS), hours=np.zeros(ROWS, np.float32))
+    everyone = {"data": np.ones(ROWS, np.bool_)}
+    choice = choose(parts(made), {"data": made}, {}, OUTCOMES, set(OUTCOMES), everyone)
+    assert np.allclose(choice.calibration.network + choice.calibration.trees, 1)
+    assert all(0 < t < 1 for t in choice.thresholds)
+    assert calibrate.sigmoid(np.array([0.0]))[0] == 0.5
