@@ -125,7 +125,7 @@ CLASSES = _words("IMP|EMER|AMB|ACUTE|NONAC|OBSENC|PRENC|SS|VR|HH|FLD")
 """HL7 v3 ActEncounterCode."""
 STATUSES = _words(
     "|active|on-hold|completed|cancelled|revoked|entered-in-error|stopped|draft|unknown|preparation|in-progress|not-done"
-    "|resolved|inactive|remission|recurrence|relapse|refused|declined|ended|suspended"
+    "|intended|not-taken|resolved|inactive|remission|recurrence|relapse|refused|declined|ended|suspended"
 )
 DISPOSITIONS = _words("expired|home|alt-home|other-hcf|hosp|long|aadvice|exp|psy|rehab|snf|oth") | {
     f"{n:02d}" for n in range(100)

@@ -169,9 +169,9 @@ class Imaging(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="imaging"
 
 
 class Medication(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="medication"):
-    """An order for or an administration of a drug (RDE, RAS, FHIR MedicationRequest/MedicationAdministration)."""
+    """A drug ordered, dispensed, administered or taken (RDE, RDS, RGV, RAS, FHIR's Medication resources)."""
 
-    action: str  # ordered | administered | dispensed
+    action: str  # ordered | administered | dispensed | stated (taken, as somebody says)
     code: Code
     time: datetime
     end: datetime | None = None

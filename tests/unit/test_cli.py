@@ -64,7 +64,7 @@ def test_a_filtered_message_is_told_with_its_reasons_and_is_no_failure(tmp_path)
     (tmp_path / "a.hl7").write_bytes(SIU)
     status, (line,), _ = normalize(tmp_path / "a.hl7")
     assert status == 0
-    assert line["filtered"][0]["reason"] == "unsupported_message_type"
+    assert line["filtered"][0]["reason"] == "administrative"
 
 
 def test_a_rejected_message_has_its_reason_and_makes_the_exit_status_1(tmp_path):

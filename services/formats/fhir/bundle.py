@@ -14,6 +14,12 @@ BUNDLE_TYPES = frozenset(
 )
 
 
+MAX_DEPTH = 5
+"""Bundles within Bundles, panels within panels: people build two or three."""
+
+_LISTS = {"DiagnosticReport": "result", "Observation": "hasMember"}
+
+
 class Entry(NamedTuple):
     """One resource of a message: where it stands (`entry[7]`, '' for a message of one), its URL and its request."""
 
@@ -32,15 +38,19 @@ class Entry(NamedTuple):
 
 
 class Message:
-    """The entries of one message, and what in it answers to a reference."""
+    """The entries of one message, and what in it answers to a reference.
 
-    def __init__(self, root: Object) -> None:
+    Of a Bundle within a Bundle `where` is its place, and `depth` how deep it lies.
+    """
+
+    def __init__(self, root: Object, where: str = "", depth: int = 0) -> None:
         self.root = root
+        self.depth = depth
         self.is_bundle = root.get("resourceType") == "Bundle"
-        self.entries: list[Entry] = list(_entries(root)) if self.is_bundle else [Entry(root, "")]
+        self.entries: list[Entry] = list(_entries(root, where)) if self.is_bundle else [Entry(root, "")]
         self._by_url: dict[str, Entry] = {}
         self._by_identifier: dict[tuple[str, str, str], Entry] = {}
-        self._reports: dict[str, Entry] = {}  # resource URL or Type/id of a result -> the report that lists it
+        self._lists: dict[str, Entry] = {}  # URL or Type/id of a result -> the report or panel that lists it
         for entry in self.entries:
             self._index(entry)
 
@@ -50,9 +60,8 @@ class Message:
         if entry.id:
             self._by_url.setdefault(f"{entry.type}/{entry.id}", entry)
             self._by_url.setdefault(f"urn:uuid:{entry.id}", entry)
-        if entry.type == "DiagnosticReport":
-            for result in items(entry.resource.get("result")):
-                self._reports.setdefault(text(result.get("reference")), entry)
+        for result in items(entry.resource.get(_LISTS.get(entry.type, ""))):
+            self._lists.setdefault(text(result.get("reference")), entry)
         if entry.type == "Patient":
             for found in items(entry.resource.get("identifier")):
                 name = (entry.type, text(found.get("system")), text(found.get("value")))
@@ -75,22 +84,34 @@ class Message:
             entry = tail if tail is not None and not tail.url else None
         return entry
 
-    def report_of(self, entry: Entry) -> Entry | None:
-        """The DiagnosticReport of this message that lists the entry as a result."""
-        names = (entry.url, f"{entry.type}/{entry.id}" if entry.id else "")
-        return next((self._reports[name] for name in names if name and name in self._reports), None)
+    def lists_of(self, entry: Entry) -> Iterator[Entry]:
+        """What of this message lists the entry as a result, inmost first: panels (hasMember), a DiagnosticReport."""
+        for _ in range(MAX_DEPTH):
+            names = (entry.url, f"{entry.type}/{entry.id}" if entry.id else "")
+            found = next((self._lists[name] for name in names if name and name in self._lists), None)
+            if found is None:
+                return
+            yield found
+            entry = found
+
+    def nested(self) -> Iterator["Message"]:
+        """This message and the Bundles among its entries, each of which answers to its own references."""
+        yield self
+        for entry in self.entries if self.depth < MAX_DEPTH else []:
+            if entry.type == "Bundle":
+                yield from Message(entry.resource, entry.where, self.depth + 1).nested()
 
     def by_identifier(self, kind: str, system: str, value: str) -> Entry | None:
         """The entry of a type that carries an identifier."""
         return self._by_identifier.get((kind, system, value))
 
 
-def _entries(bundle: Object) -> Iterator[Entry]:
+def _entries(bundle: Object, where: str) -> Iterator[Entry]:
     for position, entry in numbered(bundle.get("entry")):
         request = obj(entry.get("request"))
         yield Entry(
             obj(entry.get("resource")),
-            f"entry[{position}]",
+            f"{where}.entry[{position}]".lstrip("."),
             text(entry.get("fullUrl")),
             text(request.get("method")).upper(),
         )

@@ -11,6 +11,7 @@ from services.formats.fhir.context import Item
 _WITHDRAWN = {
     "entered-in-error": Rank.ENTERED_IN_ERROR,
     "not-done": Rank.CANCELLED,
+    "not-taken": Rank.CANCELLED,
     "refuted": Rank.CANCELLED,
     "cancelled": Rank.CANCELLED,
     "revoked": Rank.CANCELLED,

@@ -23,7 +23,9 @@ READERS: dict[str, Callable[[Item], Sequence[AnyFact]]] = {
     "MedicationRequest": medications.request,
     "MedicationAdministration": medications.administration,
     "MedicationDispense": medications.dispense,
+    "MedicationStatement": medications.statement,
     "ImagingStudy": imaging.study,
+    "Media": documents.media,
 }
 """Resources about one patient that become facts, besides Patient itself."""
 

@@ -20,7 +20,7 @@ _DOC_STATUS = {"preliminary": Rank.PRELIMINARY, "final": Rank.FINAL, "amended": 
 
 
 def report(item: Item) -> list[AnyFact]:
-    """A report's attached forms, or else its conclusion, as documents; and results that it carries within itself.
+    """A report's attached forms, or else its conclusion (in words or codes), as documents; and results within itself.
 
     A report of results alone says nothing that its results do not: NO_CLINICAL_CONTENT.
     """
@@ -28,7 +28,8 @@ def report(item: Item) -> list[AnyFact]:
     rank = RANKS.get(text(resource.get("status")), Rank.UNKNOWN)
     facts: list[AnyFact] = list(_contained_results(item))
     forms = list(numbered(resource.get("presentedForm")))
-    conclusion = text(resource.get("conclusion"))
+    codes = (datatypes.concept_text(code) for code in items(resource.get("conclusionCode")))
+    conclusion = text(resource.get("conclusion")) or "\n".join(filter(None, codes))
     if forms or conclusion or rank.retracted:
         facts += _documents(item, forms, "presentedForm", rank, conclusion)
     elif not facts:
@@ -68,6 +69,14 @@ def reference(item: Item) -> list[AnyFact]:
     if facts:
         facts += _replaced(item, facts[0])
     return facts
+
+
+def media(item: Item) -> list[AnyFact]:
+    """A photograph, video or sound recording of the patient (R4 section 10.9)."""
+    status = text(item.resource.get("status"))
+    withdrawn = {"entered-in-error": Rank.ENTERED_IN_ERROR, "not-done": Rank.CANCELLED, "aborted": Rank.CANCELLED}
+    forms = [(0, obj(item.resource.get("content")))]
+    return _documents(item, forms, "content", withdrawn.get(status, Rank.FINAL), "")
 
 
 def composition(item: Item) -> list[AnyFact]:
@@ -120,7 +129,7 @@ def _documents(item: Item, forms: list[tuple[int, Object]], element: str, rank: 
     if at is None:
         item.drop(FilterReason.NO_TIME)
         return []
-    sent = datatypes.codings(resource.get("type")) or datatypes.codings(resource.get("code"))
+    sent = next(filter(None, (datatypes.codings(resource.get(name)) for name in ("type", "code", "modality"))), None)
     code = sent[0] if sent else None
     encounter = item.encounter(resource.get("encounter") or obj(resource.get("context")).get("encounter"))
     found: list[AnyFact] = []
@@ -180,6 +189,7 @@ def _when(item: Item) -> datetime | None:
     return (
         item.moment(get("date"), "date")
         or item.choice("effective", end=True)
+        or item.choice("created")
         or item.moment(obj(first(get("content")).get("attachment")).get("creation"), "content[0].attachment.creation")
         or item.moment(obj(context.get("period")).get("end"), "context.period.end")
     )

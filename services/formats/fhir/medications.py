@@ -1,4 +1,4 @@
-"""MedicationRequest, MedicationAdministration, MedicationDispense (R4 sections 11.1, 11.2, 11.3)."""
+"""MedicationRequest, -Administration, -Dispense and -Statement (R4 sections 11.1 to 11.4)."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -47,6 +47,14 @@ def dispense(item: Item) -> list[AnyFact]:
     return _medication(item, "dispensed", at, None, _instructed(first(get("dosageInstruction"))))
 
 
+def statement(item: Item) -> list[AnyFact]:
+    """What somebody says that the patient takes (effective[x], else dateAsserted)."""
+    at = item.choice("effective") or item.moment(item.resource.get("dateAsserted"), "dateAsserted")
+    period = obj(item.resource.get("effectivePeriod"))
+    end = item.moment(period.get("end"), "effectivePeriod.end", future=True) if period else None
+    return _medication(item, "stated", at, end, _instructed(first(item.resource.get("dosage"))))
+
+
 def _medication(item: Item, action: str, at: datetime | None, end: datetime | None, dose: Dose) -> list[AnyFact]:
     get = item.resource.get
     code = _drug(item)
@@ -76,7 +84,7 @@ def _medication(item: Item, action: str, at: datetime | None, end: datetime | No
 
 
 def _drug(item: Item) -> Code | None:
-    """medicationCodeableConcept, else the code of the Medication that medicationReference means, else its display."""
+    """medicationCodeableConcept, else the Medication that medicationReference means, else the reference's display."""
     resource = item.resource
     both = obj(resource.get("medication"))  # R5's CodeableReference
     direct = datatypes.concept(resource.get("medicationCodeableConcept")) or datatypes.concept(both.get("concept"))
@@ -90,12 +98,22 @@ def _drug(item: Item) -> Code | None:
     elif literal:
         entry = item.ctx.message.find(literal, item.entry)
         held = entry.resource if entry is not None else {}
-    code = datatypes.concept(held.get("code"))
+    code = datatypes.concept(held.get("code")) or _mixture(held)
     shown = text(reference.get("display"))
     number_ = datatypes.identifier(obj(reference.get("identifier")))
     if code is None and number_ is not None:
         return Code(number_.authority, number_.value, shown)
     return code or (Code("", shown, shown) if shown else None)
+
+
+def _mixture(medication: Object) -> Code | None:
+    """A drug without a code of its own, by what is in it."""
+    found = [datatypes.concept(one.get("itemCodeableConcept")) for one in items(medication.get("ingredient"))]
+    codes = [code for code in found if code is not None]
+    if len(codes) < 2:
+        return codes[0] if codes else None
+    name = " / ".join(code.display or code.code for code in codes)
+    return Code("", name, name)
 
 
 def _amount(quantity: Object) -> tuple[float | None, str]:

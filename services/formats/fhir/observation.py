@@ -76,7 +76,9 @@ def observations(item: Item) -> list[Observation | Document]:
     )
     facts: list[Observation | Document] = []
     components = list(numbered(resource.get("component")))
-    if not components or _has_value(resource):
+    if resource.get("hasMember") and not components and not _has_value(resource):
+        item.drop(FilterReason.NO_CLINICAL_CONTENT)  # a panel: its members say it all
+    elif not components or _has_value(resource):
         own = _fact(item, resource, "", panel, ())
         if own is not None:
             facts.append(own)
@@ -95,14 +97,14 @@ def _says_when(resource: Object) -> bool:
 
 
 def _reported(item: Item) -> datetime | None:
-    """The time of the report that lists this result."""
-    report = item.ctx.message.report_of(item.entry)
-    if report is None:
-        return None
-    own = Item(item.ctx, report)
-    time = own.choice("effective", end=True) or own.moment(report.resource.get("issued"), "issued")
-    item.newest = max(filter(None, (item.newest, own.newest)), default=None)
-    return time
+    """The time of the panel or report that lists this result."""
+    for entry in item.ctx.message.lists_of(item.entry):
+        own = Item(item.ctx, entry)
+        time = own.choice("effective", end=True) or own.moment(entry.resource.get("issued"), "issued")
+        if time is not None:
+            item.newest = max(filter(None, (item.newest, own.newest)), default=None)
+            return time
+    return None
 
 
 def _has_value(node: Object) -> bool:

@@ -9,8 +9,9 @@ import orjson
 from services.domain.events import AnyFact, ClinicalEvent, digest
 from services.domain.reasons import Filtered, FilterReason, Rejected, RejectReason
 from services.domain.site import Site
+from services.formats.attachments import Attachment
 from services.formats.fhir.access import Object, first, obj, text
-from services.formats.fhir.bundle import BUNDLE_TYPES, Entry, Message
+from services.formats.fhir.bundle import BUNDLE_TYPES, MAX_DEPTH, Entry, Message
 from services.formats.fhir.context import Context, Found, Item
 from services.formats.fhir.datatypes import identifier
 from services.formats.fhir.dispatch import READERS, SUBJECTS, reason_unread
@@ -56,11 +57,12 @@ def parse(raw: bytes) -> Message | Rejected:
     kind = text(root.get("resourceType")) if isinstance(root, dict) else ""
     if kind not in RESOURCE_TYPES:
         return Rejected(RejectReason.NOT_FHIR, "resourceType", _NOT_FHIR)
-    if kind == "Bundle":
-        problem = _check(root)
+    message = Message(root)
+    for bundle in message.nested() if kind == "Bundle" else ():
+        problem = _check(bundle.root)
         if problem is not None:
             return problem
-    return Message(root)
+    return message
 
 
 def _check(bundle: Object) -> Rejected | None:
@@ -112,21 +114,24 @@ def _checked(raw: bytes, site: Site) -> Message | Rejected:
 
 def interpret(message: Message, raw: bytes, site: Site, received_ms: int) -> Reading | Rejected:
     """`read` of a message that is parsed already; `raw` names its events."""
-    ctx = Context(message, site, received_ms)
     kind = text(message.root.get("resourceType"))
     about: dict[str, _About] = {}
     filtered: Found = {}
-    for entry in message.entries:
-        problem = _entry(ctx, entry, about, filtered)
-        if problem is not None:
-            return problem
+    attachments: dict[str, Attachment] = {}
+    for part in message.nested():
+        ctx = Context(part, site, received_ms)
+        for entry in part.entries:
+            problem = _entry(ctx, entry, about, filtered)
+            if problem is not None:
+                return problem
+        attachments |= ctx.attachments
     parts = tuple(Filtered(reason, where) for reason, where in filtered)
     about = {key: said for key, said in about.items() if said.facts}
     if not about and not parts:
         parts = (Filtered(FilterReason.NO_CLINICAL_CONTENT, "entry"),)
     name = blake2b(FORMAT.encode() + b"\x1f" + raw, digest_size=12)
     events = tuple(_events(name, kind, about))
-    return Reading(FORMAT, kind, message_id(message, raw), events, parts, tuple(ctx.attachments.values()))
+    return Reading(FORMAT, kind, message_id(message, raw), events, parts, tuple(attachments.values()))
 
 
 def message_id(message: Message, raw: bytes) -> str:
@@ -144,8 +149,13 @@ def message_id(message: Message, raw: bytes) -> str:
 
 def _entry(ctx: Context, entry: Entry, about: dict[str, _About], filtered: Found) -> Rejected | None:
     """Add what one resource says, or why nothing of it is used."""
-    if not entry.resource:
-        filtered[FilterReason.NO_CLINICAL_CONTENT, entry.where] = None  # a DELETE, a response without its resource
+    if not entry.resource:  # a DELETE, a response without its resource, a GET
+        asked = entry.method in ("GET", "HEAD")
+        filtered[FilterReason.QUERY if asked else FilterReason.NO_CLINICAL_CONTENT, entry.where] = None
+        return None
+    if entry.type == "Bundle":  # gone through by itself
+        if ctx.message.depth == MAX_DEPTH:
+            filtered[FilterReason.UNSUPPORTED_RESOURCE, entry.where] = None
         return None
     if entry.type == "Patient":
         return _patient(ctx, entry, about, filtered)
@@ -155,7 +165,7 @@ def _entry(ctx: Context, entry: Entry, about: dict[str, _About], filtered: Found
         return None
     item = Item(ctx, entry)
     element = SUBJECTS.get(entry.type, "subject")
-    key = ctx.subjects.of_reference(entry.resource.get(element), entry, item.place(element))
+    key = ctx.subjects.of_reference(_subject(ctx, entry, element), entry, item.place(element))
     if isinstance(key, Rejected):
         return key
     if isinstance(key, FilterReason):
@@ -168,6 +178,12 @@ def _entry(ctx: Context, entry: Entry, about: dict[str, _About], filtered: Found
     elif not item.filtered:
         filtered[FilterReason.NO_CLINICAL_CONTENT, entry.where or entry.type] = None
     return None
+
+
+def _subject(ctx: Context, entry: Entry, element: str) -> object:
+    """Whom a resource is about; of a result that does not say it, whom the panel or report that lists it is about."""
+    lists = () if entry.resource.get(element) else ctx.message.lists_of(entry)
+    return next((one.resource["subject"] for one in lists if one.resource.get("subject")), entry.resource.get(element))
 
 
 def _patient(ctx: Context, entry: Entry, about: dict[str, _About], filtered: Found) -> Rejected | None:
@@ -212,16 +228,17 @@ def routing(raw: bytes, site: Site) -> str | None:
 
 def key_of(message: Message, site: Site) -> str | None:
     """`routing` of a message that is parsed already: a Patient's own key, else the first subject's."""
-    ctx = Context(message, site, 0)
-    for entry in message.entries:
-        if entry.type == "Patient":
-            key = ctx.subjects.of_patient(entry)
+    parts = [(Context(part, site, 0), part.entries) for part in message.nested()]
+    for ctx, entries in parts:
+        for entry in entries:
+            key = ctx.subjects.of_patient(entry) if entry.type == "Patient" else None
             if isinstance(key, str):
                 return key
-    for entry in message.entries:
-        if entry.type in READERS:
-            reference = entry.resource.get(SUBJECTS.get(entry.type, "subject"))
-            found = ctx.subjects.of_reference(reference, entry, "")
-            if isinstance(found, str) and not isinstance(found, FilterReason):
-                return found
+    for ctx, entries in parts:
+        for entry in entries:
+            if entry.type in READERS:
+                subject = _subject(ctx, entry, SUBJECTS.get(entry.type, "subject"))
+                found = ctx.subjects.of_reference(subject, entry, "")
+                if isinstance(found, str) and not isinstance(found, FilterReason):
+                    return found
     return None

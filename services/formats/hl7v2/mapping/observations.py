@@ -94,7 +94,8 @@ class Results:
         if kind in LONG:
             self._line(obx, code_raw, where)
             return
-        self.flush()
+        if self._text is not None or self._comment:
+            self.flush()
         self._obx_from = len(self.facts)
         if kind == "ED":
             self._encapsulated(obx, code_raw, where)

@@ -2,9 +2,10 @@
 
 import pytest
 
-from services.domain.events import Merge
+from services.domain.events import Merge, Observation
 from services.domain.site import Site
 from services.formats import fhir
+from services.formats.fhir import routing
 from tests.unit.formats.fhir.build import (
     SITE,
     bundle,
@@ -154,3 +155,30 @@ def test_an_absolute_reference_never_means_another_servers_namesake():
     there = {"fullUrl": "urn:uuid:2", "resource": subject("https://b.example/fhir/Patient/7")}
     events = understood({"resourceType": "Bundle", "type": "collection", "entry": [here, there]}).events
     assert [e.patient for e in events] == [key(), key("Patient/7", "https://b.example/fhir")]
+
+
+def test_a_bundle_within_a_bundle_answers_to_its_own_references():
+    """Two documents whose patients have the same local id are two patients."""
+    documents = []
+    for number, rate in (("m1", 60), ("m2", 90)):
+        result = observation(id=f"o{number}", value=rate, subject={"reference": "Patient/1"})
+        documents.append(bundle(patient(number, id="1"), result))
+    reading = understood(bundle(*documents))
+    rates = {
+        event.patient: [fact.value for fact in event.facts if isinstance(fact, Observation)] for event in reading.events
+    }
+    assert rates[key("m1")] == [60]
+    assert rates[key("m2")] == [90]
+    assert routing(raw(bundle(*documents)), SITE) == key("m1")
+
+
+def test_what_is_set_aside_within_a_bundle_has_its_place():
+    inner = bundle(observation(code="", valueQuantity=None))
+    assert reasons(bundle(patient(), inner))[0][1].startswith("entry[1].entry[0]")
+
+
+def test_bundles_nested_deeper_than_anybody_builds_are_set_aside():
+    document = bundle(patient())
+    for _ in range(60):
+        document = bundle(document)
+    assert reasons(document) == [("unsupported_resource", ".".join(["entry[0]"] * 6))]

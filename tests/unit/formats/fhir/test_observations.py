@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from services.domain.events import Code, Observation, Rank
 from services.domain.record import PatientRecord, encode_record, fold
 from services.domain.site import Site
-from tests.unit.formats.fhir.build import bundle, facts, observation, only, patient, reasons, understood
+from services.formats.fhir import routing
+from tests.unit.formats.fhir.build import SITE, bundle, facts, key, observation, only, patient, raw, reasons, understood
 
 LOINC = "http://loinc.org"
 
@@ -235,3 +236,43 @@ def test_interpretation_and_reference_range_are_kept():
         )
     )
     assert (fact.interpretation, fact.reference_range) == ("H", "60-100")
+
+
+def listed(**observed) -> dict:
+    """A report of a panel of one result, which says neither when nor of whom."""
+    result = observation(id="o1", effectiveDateTime=None, **observed)
+    del result["subject"], result["effectiveDateTime"]
+    report = {
+        "resourceType": "DiagnosticReport",
+        "id": "r1",
+        "status": "final",
+        "subject": observation()["subject"],
+        "effectiveDateTime": "2026-03-01T08:00:00Z",
+        "result": [{"reference": "Observation/panel"}],
+    }
+    panel = {
+        "resourceType": "Observation",
+        "id": "panel",
+        "status": "final",
+        "code": {"text": "Panel"},
+        "hasMember": [{"reference": "Observation/o1"}],
+    }
+    return bundle(result, panel, report)
+
+
+def test_a_result_within_a_panel_has_its_reports_patient_and_time():
+    document = listed()
+    (event,) = understood(document).events
+    (fact,) = event.facts
+    assert (event.patient, fact.time.hour, fact.time_assumed) == (key(), 8, True)
+    assert routing(raw(document), SITE) == key()
+    assert reasons(document) == [("no_clinical_content", "entry[1]"), ("no_clinical_content", "entry[2]")]
+
+
+def test_panels_that_list_each_other_are_no_endless_search():
+    one, other = ({"reference": f"Observation/{name}"} for name in ("a", "b"))
+    parts = [
+        {"resourceType": "Observation", "id": name, "code": {"text": "Panel"}, "hasMember": [member]}
+        for name, member in (("a", other), ("b", one))
+    ]
+    assert {reason for reason, _ in reasons(bundle(*parts))} == {"no_patient_reference"}

@@ -321,6 +321,19 @@ def test_an_allergy_that_is_none_is_withdrawn(verification: str):
     assert gone.version.rank >= Rank.CANCELLED
 
 
+def test_a_photograph_is_a_document_that_came_as_a_file():
+    photo = attached(b"\x89PNG\r\n\x1a\n", "image/png")
+    fact = only(resource("Media", id="m1", status="completed", createdDateTime=WHEN, content=photo))
+    assert (fact.content_type, fact.encapsulated, fact.time) == ("image/png", reference_of(b"\x89PNG\r\n\x1a\n"), AT)
+
+
+def test_a_drug_that_is_taken_as_somebody_says_and_one_that_is_not():
+    stated = resource("MedicationStatement", id="s1", medicationCodeableConcept=coded("1"), effectiveDateTime=WHEN)
+    taken, not_taken = (only({**stated, "status": status}) for status in ("active", "not-taken"))
+    assert (taken.action, taken.status, taken.version.rank) == ("stated", "active", Rank.FINAL)
+    assert not_taken.version.rank == Rank.CANCELLED
+
+
 def composed(*sections: dict, **more) -> dict:
     kind = coded("34133-9", "http://loinc.org")
     return resource("Composition", id="c1", type=kind, date=WHEN, section=list(sections), **more)
