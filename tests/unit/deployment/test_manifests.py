@@ -14,14 +14,17 @@ import pytest
 import yaml
 
 from services.bus import metrics
+from services.bus.health import Health, application
 from services.bus.settings import load
 from services.bus.topics import BY_NAME, consumer_group
 from services.cli import SERVICES, build_parser
+from services.local.processes import STOP_TIMEOUT_S
 from tests.support import ROOT
 
 BIN = ROOT / ".venv-dev" / "bin" if (ROOT / ".venv-dev").exists() else Path(sys.executable).parent
-OVERLAYS = ("production", "cpu", "hl7-out")
-CUSTOM = {"kafka.strimzi.io/v1", "keda.sh/v1alpha1"}
+OVERLAYS = ("production", "cpu", "everything")
+CUSTOM = {"kafka.strimzi.io/v1", "keda.sh/v1alpha1", "monitoring.coreos.com/v1"}
+COMPONENTS = ("hl7-out", "prometheus-operator")
 
 
 def tool(name: str) -> str:
@@ -33,23 +36,27 @@ def tool(name: str) -> str:
 
 @pytest.fixture(scope="session", params=OVERLAYS)
 def manifests(request, tmp_path_factory):
-    folder = ROOT / "k8s" / "overlays" / request.param
-    if not folder.exists():
-        folder = with_component(request.param, tmp_path_factory.mktemp("overlay"))
-    built = subprocess.run([tool("kubectl"), "kustomize", str(folder)], capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
-    return request.param, [document for document in yaml.safe_load_all(built.stdout) if document]
+    everything = request.param == "everything"
+    return built(request.param, with_components(tmp_path_factory.mktemp("overlay")) if everything else None)
 
 
-def with_component(name, folder):
-    """An overlay as an operator writes it: production, and an optional component."""
+def built(name, folder=None):
+    """An overlay's name and its documents, as kubectl makes them."""
+    folder = folder or ROOT / "k8s" / "overlays" / name
+    made = subprocess.run([tool("kubectl"), "kustomize", str(folder)], capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    return name, [document for document in yaml.safe_load_all(made.stdout) if document]
+
+
+def with_components(folder):
+    """An overlay as an operator writes it: production, and all that is optional."""
     inside = os.path.relpath(ROOT / "k8s", folder)
     overlay = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "namespace": "wardstream",
         "resources": [f"{inside}/overlays/production"],
-        "components": [f"{inside}/components/{name}"],
+        "components": [f"{inside}/components/{name}" for name in COMPONENTS],
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
     return folder
@@ -57,11 +64,15 @@ def with_component(name, folder):
 
 def expected(overlay):
     """The services of an overlay: a challenger, and HL7 to a receiver, are for where there is one."""
-    return set(SERVICES) - {"shadow"} - (set() if overlay == "hl7-out" else {"announce", "deliver-hl7"})
+    return set(SERVICES) - {"shadow"} - (set() if overlay == "everything" else {"announce", "deliver-hl7"})
 
 
 def workloads(documents):
     return [d for d in documents if d["kind"] in ("Deployment", "StatefulSet", "Job")]
+
+
+def component(workload):
+    return workload["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/component"]
 
 
 def pod(workload):
@@ -82,7 +93,7 @@ def test_every_manifest_fits_the_kubernetes_schema_strictly(manifests, tmp_path)
 
 def test_every_service_has_one_workload_that_runs_a_command_of_the_program(manifests):
     name, documents = manifests
-    ours = {w["metadata"]["name"]: pod(w)["containers"][0] for w in workloads(documents)}
+    ours = {component(w): pod(w)["containers"][0] for w in workloads(documents)}
     assert set(ours) == {*expected(name), "triton", "topics"}
     for name, container in ours.items():
         if name != "triton":
@@ -165,6 +176,85 @@ def test_what_strangers_reach_by_http_asks_for_tokens(manifests):
         (secret,) = service["secrets"]
         assert service["environment"]["WARDSTREAM_TOKENS"] == f"/run/secrets/{secret}"
         assert "0.0.0.0" in (service["environment"].get(f"WARDSTREAM_{n}_HOST") for n in ("HTTP", "PAGE"))
+
+
+def selected(documents, selector):
+    """The workloads whose pods a selector of labels picks."""
+    picked = []
+    for workload in workloads(documents):
+        labels = workload["spec"]["template"]["metadata"]["labels"]
+        wanted = selector.get("matchLabels", {}).items() <= labels.items()
+        for rule in selector.get("matchExpressions", ()):
+            inside = labels.get(rule["key"]) in rule["values"]
+            wanted = wanted and inside == (rule["operator"] == "In")
+        picked += [workload] if wanted else []
+    return picked
+
+
+def port_names(workload):
+    return {port["name"] for container in pod(workload)["containers"] for port in container.get("ports", [])}
+
+
+def test_every_policy_budget_and_monitor_picks_pods_and_ports_that_are_there(manifests):
+    _, documents = manifests
+    seen = 0
+    for document in documents:
+        spec = document.get("spec", {})
+        selector = spec.get("podSelector") if document["kind"] == "NetworkPolicy" else spec.get("selector")
+        if document["kind"] not in ("NetworkPolicy", "PodDisruptionBudget", "PodMonitor", "Service"):
+            continue
+        selector = {"matchLabels": selector} if document["kind"] == "Service" else selector
+        if "strimzi.io/cluster" in selector.get("matchLabels", {}):
+            continue  # Strimzi's own pods
+        picked = selected(documents, selector)
+        assert picked, document["metadata"]["name"]
+        named = [port["port"] for rule in spec.get("ingress", ()) for port in rule.get("ports", ())]
+        named += [port.get("targetPort") for port in spec.get("ports", ())]
+        named += [end["port"] for end in spec.get("podMetricsEndpoints", ())]
+        known = set().union(*map(port_names, picked))
+        assert {name for name in named if isinstance(name, str)} <= known, document["metadata"]["name"]
+        seen += 1
+    assert seen > 10
+
+
+def test_every_service_is_asked_whether_it_lives_and_is_ready_where_it_answers(manifests):
+    _, documents = manifests
+    answered = {route.resource.canonical for route in application(Health(1.0)).router.routes()}
+    for workload in workloads(documents):
+        if component(workload) in ("topics", "triton"):
+            continue
+        (container,) = pod(workload)["containers"]
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            assert container[probe]["httpGet"]["path"] in answered
+            assert container[probe]["httpGet"]["port"] == "metrics"
+        assert pod(workload)["terminationGracePeriodSeconds"] > STOP_TIMEOUT_S
+
+
+def test_what_keda_scales_has_no_number_of_its_own_and_the_rest_has():
+    _, documents = built("production")
+    scaled = {d["metadata"]["name"] for d in documents if d["kind"] == "ScaledObject"}
+    assert scaled
+    for workload in workloads(documents):
+        if workload["kind"] != "Job":
+            assert ("replicas" in workload["spec"]) == (workload["metadata"]["name"] not in scaled)
+
+
+def test_a_release_can_be_applied_over_the_one_before():
+    """A job cannot be changed; a model server on the only GPU cannot be doubled; two monitors would count twice."""
+    _, documents = built("production")
+    for workload in workloads(documents):
+        images = [container["image"] for container in pod(workload)["containers"]]
+        if workload["kind"] == "Job":
+            assert workload["metadata"]["name"].endswith(images[0].rpartition(":")[2].replace(".", "-"))
+        if any("nvidia.com/gpu" in c["resources"]["limits"] for c in pod(workload)["containers"]):
+            assert workload["spec"]["strategy"]["rollingUpdate"]["maxSurge"] == 0
+        if component(workload) == "monitor":
+            assert workload["spec"]["strategy"]["type"] == "Recreate"
+
+
+def test_the_operators_rules_are_prometheus_own():
+    (rule,) = yaml.safe_load_all((ROOT / "k8s/components/prometheus-operator/rules.yaml").read_text())
+    assert rule["spec"] == yaml.safe_load((ROOT / "k8s/observability/rules.yml").read_text())
 
 
 def test_scaling_watches_the_groups_and_topics_that_exist():
