@@ -4,73 +4,133 @@ Labels are 0/1 or bool [N], risks float [N] in [0, 1].
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, update_wrapper
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Float = NDArray[np.float64]
-Metric = Callable[[NDArray[np.bool_], Float], float]
 
 EPSILON = 1e-7
 """Risks are kept this far from 0 and 1 where their logit is taken."""
 
 
-def auroc(label: ArrayLike, risk: ArrayLike) -> float:
+class Ranked:
+    """Labels and risks [N] from the highest risk down: ordered once, whatever number of bootstrap draws follows."""
+
+    def __init__(self, label: ArrayLike, risk: ArrayLike) -> None:
+        y, p = np.asarray(label).astype(bool), np.asarray(risk, dtype=np.float64)
+        if y.shape != p.shape or y.ndim != 1:
+            raise ValueError(f"labels {y.shape} and risks {p.shape} must be vectors of one length")
+        self.order = np.argsort(-p, kind="stable")
+        self.label, self.risk = y[self.order], p[self.order]
+        self.ends = np.append(np.flatnonzero(np.diff(self.risk)), len(p) - 1) if len(p) else np.zeros(0, np.intp)
+        """The last row of each distinct risk."""
+
+    @cached_property
+    def squared_error(self) -> Float:
+        return np.asarray((self.risk - self.label) ** 2)
+
+    @cached_property
+    def logit(self) -> Float:
+        kept = np.clip(self.risk, EPSILON, 1 - EPSILON)
+        return np.asarray(np.log(kept / (1 - kept)))
+
+    @cached_property
+    def calibrated(self) -> tuple[Float, Float]:
+        """Slope and intercept, and intercept alone, of all rows: where the fits of the draws begin."""
+        return _calibrate(self, np.ones(len(self.label)), (np.zeros(2), np.zeros(1)))
+
+
+class Draw:
+    """Rows with how often each was drawn [N], in the order of the rows given to `Ranked`; once each by default."""
+
+    def __init__(self, rows: Ranked, weight: Float | None = None) -> None:
+        self.rows = rows
+        self.weight = np.ones(len(rows.label)) if weight is None else weight[rows.order]
+
+    @cached_property
+    def called(self) -> tuple[Float, Float]:
+        """True and false positives at each distinct threshold, from the highest down."""
+        true = np.cumsum(self.weight * self.rows.label)[self.rows.ends]
+        return true, np.cumsum(self.weight)[self.rows.ends] - true
+
+    @cached_property
+    def calibration(self) -> tuple[float, float]:
+        """(slope, intercept in the large); NaN when one class is missing."""
+        if not self.positives or not self.negatives:
+            return float("nan"), float("nan")
+        line, constant = _calibrate(self.rows, self.weight, self.rows.calibrated)
+        return float(line[0]), float(constant[0])
+
+    @property
+    def positives(self) -> float:
+        return float(self.called[0][-1]) if len(self.rows.ends) else 0.0
+
+    @property
+    def negatives(self) -> float:
+        return float(self.called[1][-1]) if len(self.rows.ends) else 0.0
+
+
+class Metric:
+    """A figure of merit: of labels and risks when called, of a draw for the bootstrap."""
+
+    __name__: str
+
+    def __init__(self, of_draw: Callable[[Draw], float]) -> None:
+        self.of_draw = of_draw
+        update_wrapper(self, of_draw)
+
+    def __call__(self, label: ArrayLike, risk: ArrayLike) -> float:
+        return self.of_draw(Draw(Ranked(label, risk)))
+
+
+@Metric
+def auroc(draw: Draw) -> float:
     """Area under the ROC curve (Mann-Whitney, ties count half); NaN when one class is missing."""
-    y, p = _pair(label, risk)
-    positives = int(y.sum())
-    negatives = len(y) - positives
-    if not positives or not negatives:
+    if not draw.positives or not draw.negatives:
         return float("nan")
-    ranks = _average_ranks(p)
-    return float((ranks[y].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    true, false = draw.called
+    below = true - np.diff(true, prepend=0.0) / 2
+    return float(np.diff(false, prepend=0.0) @ below / (draw.positives * draw.negatives))
 
 
-def auprc(label: ArrayLike, risk: ArrayLike) -> float:
+@Metric
+def auprc(draw: Draw) -> float:
     """Average precision (step-wise area under precision-recall); a risk that knows nothing gets the prevalence."""
-    y, p = _pair(label, risk)
-    if not y.any():
+    if not draw.positives:
         return float("nan")
-    true, called = _cumulative(y, p)
-    recall = true / true[-1]
-    return float(np.sum(np.diff(recall, prepend=0.0) * true / called))
+    true, false = draw.called
+    return float(np.diff(true, prepend=0.0) @ _share(true, true + false) / draw.positives)
 
 
-def min_se_ppv(label: ArrayLike, risk: ArrayLike) -> float:
+@Metric
+def min_se_ppv(draw: Draw) -> float:
     """Largest min(sensitivity, positive predictive value) over all thresholds (CinC 2012, event 1)."""
-    y, p = _pair(label, risk)
-    if not y.any():
+    if not draw.positives:
         return float("nan")
-    true, called = _cumulative(y, p)
-    return float(np.max(np.minimum(true / true[-1], true / called)))
+    true, false = draw.called
+    return float(np.max(np.minimum(true / draw.positives, _share(true, true + false))))
 
 
-def brier(label: ArrayLike, risk: ArrayLike) -> float:
+@Metric
+def brier(draw: Draw) -> float:
     """Mean squared error of the probability (Brier 1950)."""
-    y, p = _pair(label, risk)
-    return float(np.mean((p - y) ** 2)) if len(y) else float("nan")
+    total = draw.weight.sum()
+    return float(draw.weight @ draw.rows.squared_error / total) if total else float("nan")
 
 
-def calibration_slope(label: ArrayLike, risk: ArrayLike) -> float:
+@Metric
+def calibration_slope(draw: Draw) -> float:
     """Slope of the logistic regression of the label on the risk's logit: 1 is right, below 1 too extreme (Cox 1958)."""
-    return calibration(label, risk)[0]
+    return draw.calibration[0]
 
 
-def calibration_intercept(label: ArrayLike, risk: ArrayLike) -> float:
+@Metric
+def calibration_intercept(draw: Draw) -> float:
     """Calibration in the large: intercept with the logit as offset; 0 is right, above 0 the risks are too low."""
-    return calibration(label, risk)[1]
-
-
-def calibration(label: ArrayLike, risk: ArrayLike) -> tuple[float, float]:
-    """(slope, intercept in the large); NaN when one class is missing."""
-    y, p = _pair(label, risk)
-    if y.all() or not y.any():
-        return float("nan"), float("nan")
-    logit = _logit(p)
-    slope = _newton(np.column_stack([logit, np.ones_like(logit)]), y, np.zeros_like(logit))[0]
-    intercept = _newton(np.ones((len(y), 1)), y, logit)[0]
-    return float(slope), float(intercept)
+    return draw.calibration[1]
 
 
 METRICS: Mapping[str, Metric] = {
@@ -87,17 +147,17 @@ def summary(
     label: ArrayLike, risk: ArrayLike, patient: ArrayLike, *, repeats: int = 1000, seed: int = 0
 ) -> dict[str, Any]:
     """All of METRICS with a 95 % interval each (`auroc`, `auroc_ci`...), numbers of rows and patients, prevalence."""
-    y, p = _pair(label, risk)
-    patients = np.asarray(patient)
+    y = np.asarray(label).astype(bool)
     found: dict[str, Any] = {
         "n": len(y),
-        "n_patients": len(np.unique(patients)),
+        "n_patients": len(np.unique(np.asarray(patient))),
         "n_positive": int(y.sum()),
         "prevalence": float(y.mean()) if len(y) else float("nan"),
     }
-    intervals = bootstrap(METRICS, y, p, patients, repeats=repeats, seed=seed)
+    intervals = bootstrap(METRICS, y, risk, patient, repeats=repeats, seed=seed)
+    whole = Draw(Ranked(y, risk))
     for name, metric in METRICS.items():
-        found[name], found[f"{name}_ci"] = metric(y, p), intervals[name]
+        found[name], found[f"{name}_ci"] = metric.of_draw(whole), intervals[name]
     return found
 
 
@@ -112,12 +172,13 @@ def bootstrap(
     seed: int = 0,
 ) -> dict[str, list[float]]:
     """Percentile intervals [low, high]: whole patients are drawn with replacement, so rows of one stay together."""
-    y, p = _pair(label, risk)
-    draws: dict[str, list[float]] = {name: [] for name in metrics}
-    for rows in resamples(patient, repeats, seed):
+    rows = Ranked(label, risk)
+    values: dict[str, list[float]] = {name: [] for name in metrics}
+    for weight in resamples(patient, repeats, seed):
+        draw = Draw(rows, weight)
         for name, metric in metrics.items():
-            draws[name].append(metric(y[rows], p[rows]))
-    return {name: interval(values, level) for name, values in draws.items()}
+            values[name].append(metric.of_draw(draw))
+    return {name: interval(found, level) for name, found in values.items()}
 
 
 def paired_difference(
@@ -132,24 +193,21 @@ def paired_difference(
     seed: int = 0,
 ) -> tuple[float, list[float]]:
     """metric(first) - metric(second) on the same patients, and its bootstrap interval."""
-    y, a = _pair(label, first)
-    _, b = _pair(label, second)
-    draws = [metric(y[rows], a[rows]) - metric(y[rows], b[rows]) for rows in resamples(patient, repeats, seed)]
-    return metric(y, a) - metric(y, b), interval(draws, level)
+    a, b = Ranked(label, first), Ranked(label, second)
+
+    def difference(weight: Float | None) -> float:
+        return metric.of_draw(Draw(a, weight)) - metric.of_draw(Draw(b, weight))
+
+    return difference(None), interval([difference(w) for w in resamples(patient, repeats, seed)], level)
 
 
-def resamples(patient: ArrayLike, repeats: int, seed: int) -> Iterator[NDArray[np.intp]]:
-    """Row numbers of `repeats` bootstrap samples of whole patients."""
-    _, inverse = np.unique(np.asarray(patient), return_inverse=True)
-    order = np.argsort(inverse, kind="stable")
-    size = np.bincount(inverse)
-    start = np.concatenate([[0], np.cumsum(size)[:-1]])
+def resamples(patient: ArrayLike, repeats: int, seed: int) -> Iterator[Float]:
+    """How often each row is in each of `repeats` bootstrap samples of whole patients: float64 [N] each."""
+    names, number = np.unique(np.asarray(patient), return_inverse=True)
     rng = np.random.default_rng(seed)
     for _ in range(repeats):
-        drawn = rng.integers(0, len(size), len(size))
-        lengths = size[drawn]
-        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        yield order[np.repeat(start[drawn], lengths) + within]
+        drawn = rng.integers(0, len(names), len(names))
+        yield np.bincount(drawn, minlength=len(names)).astype(np.float64)[number]
 
 
 def interval(values: ArrayLike, level: float = 0.95) -> list[float]:
@@ -162,41 +220,32 @@ def interval(values: ArrayLike, level: float = 0.95) -> list[float]:
     return [float(low), float(high)]
 
 
-def _pair(label: ArrayLike, risk: ArrayLike) -> tuple[NDArray[np.bool_], Float]:
-    y, p = np.asarray(label).astype(bool), np.asarray(risk, dtype=np.float64)
-    if y.shape != p.shape or y.ndim != 1:
-        raise ValueError(f"labels {y.shape} and risks {p.shape} must be vectors of one length")
-    return y, p
+def calibration(label: ArrayLike, risk: ArrayLike) -> tuple[float, float]:
+    """(slope, intercept in the large); NaN when one class is missing."""
+    return Draw(Ranked(label, risk)).calibration
 
 
-def _average_ranks(values: Float) -> Float:
-    _, inverse, count = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(count)
-    return np.asarray((last - (count - 1) / 2)[inverse], dtype=np.float64)
+def _share(part: Float, whole: Float) -> Float:
+    """part / whole, 0 where nothing was called yet (the first rows of a draw may have no weight)."""
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
-def _cumulative(y: NDArray[np.bool_], p: Float) -> tuple[Float, Float]:
-    """True positives and all calls at each distinct threshold, from the highest down."""
-    order = np.argsort(-p, kind="stable")
-    true = np.cumsum(y[order]).astype(np.float64)
-    ends = np.append(np.flatnonzero(np.diff(p[order])), len(p) - 1)
-    return true[ends], (ends + 1).astype(np.float64)
+def _calibrate(rows: Ranked, weight: Float, start: tuple[Float, Float]) -> tuple[Float, Float]:
+    """[slope, intercept] of the label on the logit, and the [intercept] with the logit as offset."""
+    ones, none = np.ones((1, len(weight))), np.zeros(len(weight))
+    line = _newton(np.vstack([rows.logit, ones]), rows.label, none, weight, start[0])
+    return line, _newton(ones, rows.label, rows.logit, weight, start[1])
 
 
-def _logit(p: Float) -> Float:
-    kept = np.clip(p, EPSILON, 1 - EPSILON)
-    return np.asarray(np.log(kept / (1 - kept)))
-
-
-def _newton(design: Float, y: NDArray[np.bool_], offset: Float, steps: int = 50) -> Float:
+def _newton(design: Float, y: NDArray[np.bool_], offset: Float, weight: Float, start: Float, steps: int = 50) -> Float:
     """Maximum likelihood logistic coefficients (Newton-Raphson, a trace of ridge against separation)."""
-    beta = np.zeros(design.shape[1])
+    beta = start
     for _ in range(steps):
-        mean = 1 / (1 + np.exp(-np.clip(design @ beta + offset, -30, 30)))
-        gradient = design.T @ (y - mean) - 1e-9 * beta
-        hessian = (design * (mean * (1 - mean))[:, None]).T @ design + 1e-9 * np.eye(len(beta))
-        step = np.linalg.solve(hessian, gradient)
-        beta = beta + np.clip(step, -5, 5)
-        if np.max(np.abs(step)) < 1e-9:
+        mean = 1 / (1 + np.exp(-np.clip(beta @ design + offset, -30, 30)))
+        gradient = design @ (weight * (y - mean)) - 1e-9 * beta
+        hessian = (design * (weight * mean * (1 - mean))) @ design.T + 1e-9 * np.eye(len(beta))
+        step = np.clip(np.linalg.solve(hessian, gradient), -5, 5)
+        beta = beta + step
+        if np.max(np.abs(step)) < 1e-5:  # errors square with each step: what is left is below 1e-9
             break
     return beta

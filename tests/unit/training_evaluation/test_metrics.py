@@ -75,11 +75,27 @@ def test_auroc_does_not_change_under_a_monotone_map_of_the_risk(risk: np.ndarray
 
 def test_the_bootstrap_draws_whole_patients() -> None:
     patient = np.repeat(np.arange(30), 5)
-    for rows in metrics.resamples(patient, 20, seed=1):
-        drawn, count = np.unique(patient[rows], return_counts=True)
-        assert set(count % 5) == {0}
-        assert count.sum() == 150
-        assert len(drawn) < 30  # some are left out
+    for weight in metrics.resamples(patient, 20, seed=1):
+        by_patient = weight.reshape(30, 5)
+        assert (by_patient == by_patient[:, :1]).all()
+        assert weight.sum() == 150
+        assert (by_patient == 0).any()  # some are left out
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 60), st.integers(0, 10_000))
+def test_rows_with_weights_have_the_figures_of_rows_written_out_so_often(n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    label, risk = rng.random(n) < 0.4, np.round(rng.random(n), 1)
+    weight = rng.integers(0, 4, n)
+    rows = metrics.Ranked(label, risk)
+    for name, metric in metrics.METRICS.items():
+        written_out = metric(np.repeat(label, weight), np.repeat(risk, weight))
+        drawn = metric.of_draw(metrics.Draw(rows, weight.astype(float)))
+        if not name.startswith("calibration"):
+            assert drawn == pytest.approx(written_out, abs=1e-9, nan_ok=True), name
+        elif abs(written_out) < 20:  # separable rows have no finite slope
+            assert drawn == pytest.approx(written_out, abs=1e-4), name
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
