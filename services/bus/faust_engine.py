@@ -31,7 +31,6 @@ from services.bus.health import Health
 from services.bus.loop_engine import group_of
 from services.bus.messages import Message
 from services.bus.settings import Settings
-from services.bus.state_store import WRITE_BUFFER_BYTES
 from services.bus.topics import LARGE, Topic
 
 log = logging.getLogger(__name__)
@@ -134,7 +133,6 @@ class FaustEngine:
             value_type=bytes,
             partitions=changelog.partitions,
             changelog_topic=self._app.topic(changelog.name, partitions=changelog.partitions, internal=True, **RAW),
-            options={"write_buffer_size": WRITE_BUFFER_BYTES, "max_write_buffer_number": 2},
         )
         self._app.tables.add(table)
         return table

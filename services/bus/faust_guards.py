@@ -21,13 +21,15 @@ from importlib.metadata import version
 from typing import Any
 
 import faust
+from faust.stores.rocksdb import RocksDBOptions
 from faust.stores.rocksdb import Store as RocksStore
 from faust.tables.recovery import Recovery
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Producer
 from faust.types import TP
-from rocksdict import WriteBatch
+from rocksdict import Options, WriteBatch
 
 from services.bus.pace import Pace
+from services.bus.state_store import options
 
 log = logging.getLogger(__name__)
 
@@ -108,8 +110,20 @@ class SafeProducer(Producer):
         return {"acks": "all", "enable_idempotence": True}
 
 
+class StoreOptions(RocksDBOptions):
+    """The loop's RocksDB options. Faust's own are a filter of three bits a key (a read among 100,000 patients took 71
+    microseconds, and 25 with these) and a cache of 2 GiB for each partition."""
+
+    def as_options(self) -> Options:
+        return options()
+
+
 class PartitionStore(RocksStore):
     """Faust's RocksDB store, read and written by partition instead of by 'the current event'."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.rocksdb_options = StoreOptions()
 
     def read(self, partition: int, key: bytes) -> bytes | None:
         """The state of a key of a partition."""
