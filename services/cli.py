@@ -133,6 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     topics = command("topics", _topics, "Create the topics where they are missing, and list them with their settings.")
     topics.add_argument("--check", action="store_true", help="only compare; exit status 1 where they differ")
+    topics.add_argument("--grant", action="store_true", help="also give each service's principal its rights (ACLs)")
 
     normalize = command(
         "normalize",
@@ -245,8 +246,10 @@ def _run(args: argparse.Namespace) -> int:
     import gc
     import importlib
 
+    from services.bus.reach import require_entry
     from services.bus.settings import load
 
+    require_entry(load())
     # Two services stand beside scoring, in its room: NEWS2 while the model server is away, and a challenger model;
     # and two beside the page: what to tell the hospital's systems as HL7 v2, and the telling.
     room, entry = {
@@ -272,8 +275,15 @@ def _replay(args: argparse.Namespace) -> int:
 
 def _topics(args: argparse.Namespace) -> int:
     from services.bus.admin import command
+    from services.bus.rights import grant
+    from services.bus.settings import load
 
-    return command(check=args.check)
+    def make() -> int:
+        if args.grant:
+            print(f"{grant(load())} rights granted")
+        return command(check=args.check)
+
+    return _on_kafka(make)
 
 
 def _normalize(args: argparse.Namespace) -> int:
@@ -298,7 +308,22 @@ def _score_dataset(args: argparse.Namespace) -> int:
 def _dead_letters(args: argparse.Namespace) -> int:
     from services.bus.dead_letters import command
 
-    return command(args)
+    return _on_kafka(lambda: command(args))
+
+
+def _on_kafka(command: Callable[[], int]) -> int:
+    """What an operator does on Kafka; why it cannot be done is told in a line."""
+    from kafka.errors import KafkaError
+
+    from services.bus.reach import require_entry
+    from services.bus.settings import load
+
+    require_entry(load())
+    try:
+        return command()
+    except KafkaError as error:
+        print(f"wardstream: Kafka at {load().bootstrap}: {type(error).__name__}", file=sys.stderr)
+        return 1
 
 
 def _train(args: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from services.bus.engine import KeyedStep
 from services.bus.messages import Message
 from services.bus.settings import Settings
 from services.bus.state_store import RocksStore
-from services.bus.topics import LARGE, Topic
+from services.bus.topics import LARGE, Topic, changelog_name
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class BadTopics(RuntimeError):
 def changelog_topic(step: KeyedStep, partitions: int) -> Topic:
     """The changelog of a step's state: one entry for each changed key of a batch, keyed like its input."""
     return Topic(
-        f"wardstream-{step.name}-changelog",
+        changelog_name(step.name),
         "patient key",
         "state",
         f"State of {step.name}, internal",

@@ -3,7 +3,7 @@
 import ssl
 from typing import Any
 
-from services.bus.settings import Settings
+from services.bus.settings import BadSetting, Settings
 
 COMPRESSION = "zstd"
 """aiokafka compresses lz4 at its slowest level: 50-110 MB/s here, against 500-700 MB/s for zstd, and less small."""
@@ -52,10 +52,13 @@ def kafka_python_producer(settings: Settings, client_id: str = "wardstream") -> 
 
 
 def ssl_context(settings: Settings) -> ssl.SSLContext:
-    """TLS towards the brokers, with host names checked and our certificate where one is set."""
-    context = ssl.create_default_context(cafile=settings.ssl_cafile or None)
-    if settings.ssl_certfile:
-        context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile or None)
+    """TLS towards the brokers, with host names checked and our certificate where one is set. Raises BadSetting."""
+    try:
+        context = ssl.create_default_context(cafile=settings.ssl_cafile or None)
+        if settings.ssl_certfile:
+            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile or None)
+    except OSError as error:  # ssl.SSLError is one
+        raise BadSetting(f"WARDSTREAM_SSL_CAFILE, _CERTFILE or _KEYFILE: {type(error).__name__}") from error
     return context
 
 

@@ -122,3 +122,8 @@ STEP_INPUTS: dict[str, tuple[Topic, ...]] = {
 def consumer_group(step: str) -> str:
     """The consumer group of a step: constant, so that a restart goes on where it stopped."""
     return f"wardstream-{step}"
+
+
+def changelog_name(step: str) -> str:
+    """The topic of a keyed step's state."""
+    return f"wardstream-{step}-changelog"

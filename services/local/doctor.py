@@ -61,6 +61,20 @@ def _kafka() -> Check:
     return Check("Kafka artefacts", f"{KAFKA_VERSION}, downloaded" if jars else "", mend, needed=False)
 
 
+def _entry() -> Check:
+    from services.bus.reach import entry
+
+    settings = load()
+    name = f"Kafka at {settings.bootstrap} ({settings.security_protocol})"
+    try:
+        refused = entry(settings)
+    except BadSetting as error:
+        refused = str(error)
+    if refused is None:
+        return Check(name, "", "nobody answers; `wardstream up` starts a local one", needed=False)
+    return Check(name, "" if refused else "lets us in", refused, needed=False)
+
+
 def _triton() -> Check:
     venv = CHECKOUT / ".venv-triton"
     found = next(iter(venv.glob("lib/python3.*/site-packages/pytriton/tritonserver/bin/tritonserver")), None)
@@ -94,6 +108,7 @@ CHECKS: tuple[Callable[[], Check], ...] = (
     _settings,
     _java,
     _kafka,
+    _entry,
     _triton,
     _models,
     _disk,

@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import psutil
 from kafka.admin import KafkaAdminClient
@@ -26,6 +27,7 @@ from kafka.errors import KafkaError
 
 from services.bus.settings import load
 from services.local.kafka_artifacts import KAFKA_VERSION, Say, fetch, find_java
+from services.local.kafka_security import Security
 from services.local.ports import free_ports
 
 HEAP = ("-Xms64m", "-Xmx400m")
@@ -64,9 +66,11 @@ class LocalKafka:
         cache: Path | None = None,
         say: Say = print,
         die_with_parent: bool = False,
+        security: Security | None = None,
     ) -> None:
         """`port`: the first broker's; free ports otherwise. `cache`: where the jars are kept (home by default).
-        `die_with_parent`: the kernel kills the brokers when the thread that started them ends (tests)."""
+        `die_with_parent`: the kernel kills the brokers when the thread that started them ends (tests).
+        `security`: TLS, users and rights; without it everybody on this machine may do everything."""
         if brokers not in (1, 3):
             raise ValueError(f"brokers must be 1 or 3, not {brokers}")
         self.folder = folder.resolve()
@@ -75,13 +79,20 @@ class LocalKafka:
         self._cache = cache or load().home / "cache" / "maven"
         self._say = say
         self._die_with_parent = die_with_parent
+        self._security = security
         self._ports: list[int] = []
+        self._certificate_ports: list[int] = []
         self._processes: dict[int, psutil.Process] = {}
 
     @property
     def bootstrap(self) -> str:
         """`host:port,…` of every broker."""
         return ",".join(f"127.0.0.1:{port}" for port in self._ports)
+
+    @property
+    def bootstrap_certificates(self) -> str:
+        """`host:port,…` of the listeners that ask for the client's certificate; only with `security`."""
+        return ",".join(f"127.0.0.1:{port}" for port in self._certificate_ports)
 
     @property
     def replication(self) -> int:
@@ -103,8 +114,8 @@ class LocalKafka:
         self._class_path, self._java = ":".join(map(str, jars)), java
         began = time.monotonic()
         self._say(f"Apache Kafka {self.version}: starting {self.brokers} broker(s) on {java}")
-        ports = free_ports(2 * self.brokers)
-        self._ports, self._controllers = ports[: self.brokers], ports[self.brokers :]
+        ports, count = free_ports(3 * self.brokers), self.brokers
+        self._ports, self._controllers, self._certificate_ports = ports[:count], ports[count:-count], ports[-count:]
         if self._first_port is not None:
             self._ports[0] = self._first_port
         cluster = self._cluster_id()
@@ -192,7 +203,8 @@ class LocalKafka:
         lines = (f"{key}={value}" for key, value in self._properties(node).items())
         (folder / "server.properties").write_text("\n".join(lines) + "\n")
         if not (folder / "data" / "meta.properties").exists():
-            arguments = ("format", f"--cluster-id={cluster}", "-c", str(folder / "server.properties"))
+            arguments = ["format", f"--cluster-id={cluster}", "-c", str(folder / "server.properties")]
+            arguments += self._security.format_arguments() if self._security else []
             command = self._command(node, "kafka.tools.StorageTool", *arguments)
             done = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT_S)
             if done.returncode != 0:
@@ -200,13 +212,16 @@ class LocalKafka:
 
     def _properties(self, node: int) -> dict[str, object]:
         voters = ",".join(f"{n}@127.0.0.1:{port}" for n, port in enumerate(self._controllers, 1))
+        port, controller = self._ports[node - 1], self._controllers[node - 1]
+        listeners = {"PLAINTEXT": port}
+        if self._security:
+            listeners = {"SASL_SSL": port, "SSL": self._certificate_ports[node - 1]}
         return {
             "process.roles": "broker,controller",
             "node.id": node,
             "controller.quorum.voters": voters,
             "controller.listener.names": "CONTROLLER",
-            "listeners": f"PLAINTEXT://127.0.0.1:{self._ports[node - 1]},"
-            f"CONTROLLER://127.0.0.1:{self._controllers[node - 1]}",
+            "listeners": ",".join(f"{n}://127.0.0.1:{p}" for n, p in {**listeners, "CONTROLLER": controller}.items()),
             "log.dirs": self._broker_folder(node) / "data",
             "auto.create.topics.enable": "false",
             "default.replication.factor": self.replication,
@@ -230,7 +245,7 @@ class LocalKafka:
             "controlled.shutdown.max.retries": 1,
             "controller.quorum.election.timeout.ms": 500,
             "controller.quorum.fetch.timeout.ms": 1000,
-        }
+        } | (self._security.properties() if self._security else {})
 
     def _command(self, node: int, main: str, *arguments: str) -> list[str]:
         log4j = f"-Dlog4j2.configurationFile={self._broker_folder(node) / 'log4j2.properties'}"
@@ -268,7 +283,7 @@ class LocalKafka:
             except OSError:
                 return False
         try:
-            admin = KafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=5000)
+            admin = KafkaAdminClient(**self._client(), request_timeout_ms=5000)
         except (KafkaError, OSError):
             return False
         try:
@@ -277,6 +292,10 @@ class LocalKafka:
             return False
         finally:
             admin.close()
+
+    def _client(self) -> dict[str, Any]:
+        """How an administrator's client gets in."""
+        return {"bootstrap_servers": self.bootstrap} | (self._security.client() if self._security else {})
 
     def _raise_if_ended(self) -> None:
         for node, process in self._processes.items():

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from urllib.error import URLError
@@ -28,10 +28,17 @@ class ServiceFailed(RuntimeError):
 class Services:
     """The services of one run, by name; their logs are `folder/NAME.log`."""
 
-    def __init__(self, names: Sequence[str], folder: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        folder: Path,
+        environment: dict[str, str],
+        own: Mapping[str, dict[str, str]] | None = None,
+    ) -> None:
+        """`environment` is every service's, `own` holds what single ones have besides."""
         self.names, self.folder = tuple(names), folder
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
-        self._environment = environment
+        self._environment, self._own = environment, own or {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> "Services":
@@ -56,6 +63,7 @@ class Services:
             **os.environ,
             "PYTHONPATH": str(CHECKOUT),
             **self._environment,
+            **self._own.get(name, {}),
             "WARDSTREAM_METRICS_PORT": str(self.ports[name]),
             "WARDSTREAM_METRICS_HOST": "127.0.0.1",
         }
