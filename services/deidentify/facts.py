@@ -212,6 +212,7 @@ FIELDS: dict[type, dict[str, Rule]] = {
         "text_sha256": _never,
         "encapsulated": _never,
         "content_type": _word(words.CONTENT_TYPES, "application/octet-stream"),
+        "part_of": _name("fact"),
         "time_assumed": _kept,
         "comment": _text,
     },

@@ -147,6 +147,7 @@ class Document(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="documen
     encounter: str = ""
     encapsulated: str = ""  # object store reference of an ED's or Attachment's payload, named by its SHA-256
     content_type: str = "text/plain"
+    part_of: str = ""  # Document.id of what this is an attachment or other form of: withdrawn with it
     time_assumed: bool = False  # as in `Observation`
     comment: str = ""
 

@@ -157,8 +157,10 @@ class PatientRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
                 yield row
 
     def stands(self, document: Document) -> bool:
-        """Whether a document is neither withdrawn nor replaced by a short answer to the same request."""
-        if document.version.rank >= Rank.CANCELLED:
+        """Whether a document is neither withdrawn, by itself or as a part of another, nor replaced by a short answer to
+        the same request."""
+        whole = self.documents.get(document.part_of, document)
+        if max(document.version.rank, whole.version.rank) >= Rank.CANCELLED:
             return False
         series = self.observations.get(_series_key(document.code)) if document.code else None
         rows = series.rows if series else []

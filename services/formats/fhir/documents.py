@@ -139,6 +139,7 @@ def _documents(item: Item, forms: list[tuple[int, Object]], element: str, rank: 
         found.append(
             Document(
                 id=_id(item, n),
+                part_of=_id(item, 0) if n else "",
                 version=item.version(rank, issued),
                 time=at,
                 title=_title(code),

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+import msgspec
+
 from services.domain.events import AnyFact, Code, Document, Rank
 from services.domain.reasons import FilterReason
 from services.formats.hl7v2 import times
@@ -10,7 +12,7 @@ from services.formats.hl7v2.mapping import status
 from services.formats.hl7v2.mapping.codings import coding
 from services.formats.hl7v2.mapping.context import Context
 from services.formats.hl7v2.mapping.observations import Results
-from services.formats.hl7v2.mapping.reports import report
+from services.formats.hl7v2.mapping.reports import encapsulated, report
 from services.formats.hl7v2.mapping.values import LONG
 
 _TYPES = {  # HL7 table 0270: (title, LOINC document code)
@@ -89,8 +91,9 @@ def document(ctx: Context, segments: list[Segment], encounter: str) -> list[AnyF
 
 
 def _content(ctx: Context, segments: list[Segment], about: _Txa, encounter: str) -> list[AnyFact]:
-    """Text of all TX/FT/ST lines as one document; other OBX segments as results of their own."""
+    """Text of all TX/FT/ST lines as one document, ED values as its attachments, other OBX segments as results."""
     lines: list[str] = []
+    files: list[tuple[str, str]] = []
     others = Results(ctx, encounter)
     others.group.order = about.number
     others.group.at, others.group.timed = (about.at, times.epoch_ms(about.at)), about.timed
@@ -105,18 +108,35 @@ def _content(ctx: Context, segments: list[Segment], about: _Txa, encounter: str)
         if kind in LONG or kind in ("ST", ""):
             lines += [ctx.message.decoded(r) for r in ctx.message.repetitions(segment, 5) if r != NULL] or [""]
             text_seen = True
+        elif kind == "ED":
+            files.append((segment[5] if len(segment) > 5 else "", f"OBX[{number}]-5"))
         else:
             others.observe(segment, f"OBX[{number}]")
     others.finish()
     text = "\n".join(lines).strip()
-    if text:
-        fact_id = _identity(ctx, about.number)
-        version = ctx.version(text, rank=about.rank)
-        note = report(fact_id, version, about.at, about.code, text, encounter, about.title, not about.timed)
-        return [note, *others.facts]
-    if text_seen or not others.facts:
+    version = ctx.version(text, rank=about.rank)
+    whole = report(
+        _identity(ctx, about.number), version, about.at, about.code, text, encounter, about.title, not about.timed
+    )
+    if not text and (text_seen or not (files or others.facts)):
         ctx.drop(FilterReason.NO_VALUE, "OBX-5")
-    return others.facts
+    return [*_parts(ctx, whole, files), *others.facts]
+
+
+def _parts(ctx: Context, whole: Document, files: list[tuple[str, str]]) -> list[Document]:
+    """The document and its attachments; without a text of its own the first attachment is the document."""
+    found = [whole] if whole.text else []
+    bare = msgspec.structs.replace(whole, text="", text_sha256="")
+    for raw, where in files:
+        base = bare
+        if found:
+            base = msgspec.structs.replace(bare, id=ctx.id("part", whole.id, str(len(found))), part_of=whole.id)
+        fact = encapsulated(ctx, raw, base)
+        if isinstance(fact, FilterReason):
+            ctx.drop(fact, where)
+        else:
+            found.append(fact)
+    return found
 
 
 def _identity(ctx: Context, number: str) -> str:

@@ -198,19 +198,11 @@ class Results:
         if at is None:
             return
         found = observed_code(ctx, code_raw)
-        code = found[1] if found else Code("", "")
-        rank, timed = self._rank(obx), self._timed(obx)
-        fact = encapsulated(
-            ctx,
-            obx[5] if len(obx) > 5 else "",
-            self._text_identity(obx, code, at, timed),
-            rank,
-            self.group.issued,
-            at[0],
-            found[0] if found else None,
-            self.encounter,
-            time_assumed=not timed,
-        )
+        timed = self._timed(obx)
+        fact_id = self._text_identity(obx, found[1] if found else Code("", ""), at, timed)
+        version = ctx.version(rank=self._rank(obx), issued=self.group.issued)
+        base = report(fact_id, version, at[0], found[0] if found else None, "", self.encounter, time_assumed=not timed)
+        fact = encapsulated(ctx, obx[5] if len(obx) > 5 else "", base)
         if isinstance(fact, FilterReason):
             ctx.drop(fact, f"{where}-5")
         else:

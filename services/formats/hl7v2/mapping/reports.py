@@ -5,9 +5,11 @@ import binascii
 from datetime import datetime
 from hashlib import sha256
 
-from services.domain.events import Code, Document, Rank, Version
+import msgspec
+
+from services.domain.events import Code, Document, Rank, Version, digest
 from services.domain.reasons import FilterReason
-from services.formats.attachments import Form, form, media_type
+from services.formats.attachments import form, media_type
 from services.formats.hl7v2.mapping.context import Context
 
 _SUBTYPES = {  # ED.3 (HL7 table 0291) by itself names the content
@@ -52,46 +54,32 @@ def report(
     )
 
 
-def encapsulated(
-    ctx: Context,
-    raw: str,
-    fact_id: str,
-    rank: int,
-    issued: int,
-    at: datetime,
-    code: Code | None,
-    encounter: str,
-    time_assumed: bool,
-) -> Document | FilterReason:
-    """An ED value: its text where it has one, and the payload of what is not plain text among `ctx.attachments`.
-
-    Of a document that is withdrawn nothing is kept but that it was.
-    """
+def encapsulated(ctx: Context, raw: str, base: Document) -> Document | FilterReason:
+    """`base` with what an ED value holds: its text where it has one, and the payload of what is not plain text among
+    `ctx.attachments`. Of a document that is withdrawn nothing is kept but that it was."""
     parts = [ctx.message.decoded(part) for part in ctx.message.components(raw)] + [""] * 5
     _, kind, subtype, encoding, data = parts[:5]
     content_type = _content_type(kind, subtype)
-    payload = b"" if rank >= Rank.CANCELLED else _payload(encoding, data)
+    if base.version.rank >= Rank.CANCELLED:
+        return msgspec.structs.replace(base, content_type=content_type)
+    payload = _payload(encoding, data)
     if isinstance(payload, FilterReason):
         return payload
     charset = "" if encoding.upper() in ("A", "") else ctx.message.codec  # what is not encoded is decoded already
-    found = form(payload, content_type, charset) if payload else Form(content_type, "", None)
-    if payload and not found.text and found.attachment is None:
+    found = form(payload, content_type, charset)
+    if not found.text and found.attachment is None:
         return FilterReason.NO_VALUE
     if found.attachment is not None:
         ctx.attachments[found.reference] = found.attachment
-    digest = sha256(found.text.encode() or payload).hexdigest() if payload else ""
-    return Document(
-        id=fact_id,
-        version=ctx.version(digest, found.reference, rank=rank, issued=issued),
-        time=at,
-        title=code.display or code.code if code else "",
-        code=code,
+    content = sha256(found.text.encode() or payload).hexdigest()
+    version = base.version
+    return msgspec.structs.replace(
+        base,
+        version=Version(version.rank, version.issued, version.sequence, digest(content, found.reference, size=4)),
         text=found.text,
-        text_sha256=digest,
-        encounter=encounter,
+        text_sha256=content,
         encapsulated=found.reference,
         content_type=found.content_type,
-        time_assumed=time_assumed,
     )
 
 

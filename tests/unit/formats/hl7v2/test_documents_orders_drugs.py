@@ -1,11 +1,13 @@
 """MDM, orders, drugs, vaccinations, problems."""
 
+import base64
 from datetime import UTC, datetime
 
 import pytest
 
 from services.domain.events import Condition, Document, Medication, Observation, Order, Procedure, Rank
-from tests.unit.formats.hl7v2.samples import PID, PV1, facts, message, msh, reasons, segment, withdrawn
+from services.domain.record import PatientRecord, fold
+from tests.unit.formats.hl7v2.samples import PID, PV1, event, facts, message, msh, reasons, segment, withdrawn
 
 LINE = "OBX|{0}|TX|11506-3^Note^LN||{1}||||||F"
 
@@ -51,10 +53,28 @@ def test_a_replacement_withdraws_what_it_replaces() -> None:
     assert old.id == docs(mdm("T02", LINE.format(1, "a")))[0].id
 
 
-@pytest.mark.parametrize("event", ["T01", "T03", "T05", "T07"])
-def test_a_notification_without_content_never_empties_a_document(event: str) -> None:
-    assert docs(mdm(event)) == []
-    assert ("no_clinical_content", "TXA") in reasons(mdm(event))
+SCAN = f"OBX|2|ED|SCAN^Scan^L||RAD^AP^PDF^Base64^{base64.b64encode(b'%PDF-1.7').decode()}||||||F"
+
+
+@pytest.mark.parametrize("obx", [(SCAN,), (LINE.format(1, "seen"), SCAN), (SCAN, SCAN)])
+def test_a_cancelled_document_takes_its_files_with_it_in_either_order(obx: tuple[str, ...]) -> None:
+    sent, gone = mdm("T02", *obx), mdm("T11", number="D1^H")
+    documents = docs(sent)
+    assert [bool(document.part_of) for document in documents] == [False, True][: len(documents)]
+    for order in ((sent, gone), (gone, sent)):
+        record = PatientRecord(patient="p")
+        for raw in order:
+            fold(record, event(raw))
+        assert not [document for document in record.documents.values() if record.stands(document)]
+    record = PatientRecord(patient="p")
+    fold(record, event(sent))
+    assert all(map(record.stands, record.documents.values()))
+
+
+@pytest.mark.parametrize("trigger", ["T01", "T03", "T05", "T07"])
+def test_a_notification_without_content_never_empties_a_document(trigger: str) -> None:
+    assert docs(mdm(trigger)) == []
+    assert ("no_clinical_content", "TXA") in reasons(mdm(trigger))
 
 
 def test_other_values_in_a_note_are_results() -> None:
