@@ -2,13 +2,15 @@
 
 import dataclasses
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, OffsetSpec
-from kafka.errors import TopicAlreadyExistsError
+from kafka.errors import LeaderNotAvailableError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
 
 from services.bus.connect import connection
 from services.bus.settings import Settings, load
@@ -16,6 +18,8 @@ from services.bus.topics import TOPICS, Topic
 
 READY_TIMEOUT_MS = 30_000  # until every partition of a new topic has a leader; below 1 s is usual
 REQUEST_TIMEOUT_MS = 30_000
+HEARSAY_S, HEARSAY_POLL_S = 5.0, 0.1  # in which every broker has heard of a new topic, also on a busy machine
+_NOT_HEARD = (UnknownTopicOrPartitionError.errno, LeaderNotAvailableError.errno)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +114,15 @@ def _create(client: KafkaAdminClient, topic: Topic, settings: Settings) -> None:
 
 def _differences(client: KafkaAdminClient, wanted: Sequence[Topic], settings: Settings) -> list[Difference]:
     present = set(client.list_topics())
-    found = [topic for topic in wanted if topic.name in present]
-    differences = [Difference(topic.name, "absent") for topic in wanted if topic.name not in present]
+    described = _described(client, [topic.name for topic in wanted if topic.name in present])
+    found = [topic for topic in wanted if topic.name in described]
+    differences = [Difference(topic.name, "absent") for topic in wanted if topic.name not in described]
     if not found:
         return differences
-    described = {one["name"]: one for one in client.describe_topics([topic.name for topic in found])}
     resources = [ConfigResource(ConfigResourceType.TOPIC, topic.name, None) for topic in found]
     configs = client.describe_configs(resources, config_filter="all")["topic"]
     for topic in found:
-        parts = described[topic.name]["partitions"]
+        parts = described[topic.name]
         checks = {
             "partitions": (str(partitions(topic, settings)), str(len(parts))),
             "replication": (str(settings.replication), str(len(parts[0]["replica_nodes"]))),
@@ -127,6 +131,16 @@ def _differences(client: KafkaAdminClient, wanted: Sequence[Topic], settings: Se
             checks[key] = (value, str(configs[topic.name][key]["value"]))
         differences += [Difference(topic.name, what, *pair) for what, pair in checks.items() if pair[0] != pair[1]]
     return differences
+
+
+def _described(client: KafkaAdminClient, topics: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """The partitions of each topic. A broker that has not heard of a topic that another one has made is asked again."""
+    until = time.monotonic() + HEARSAY_S
+    while True:
+        found = client.describe_topics(topics)
+        if not any(one["error_code"] in _NOT_HEARD for one in found) or time.monotonic() > until:
+            return {one["name"]: one["partitions"] for one in found if one["partitions"]}
+        time.sleep(HEARSAY_POLL_S)
 
 
 def end_offsets(settings: Settings, topics: Iterable[str]) -> dict[tuple[str, int], int]:
@@ -152,9 +166,9 @@ def _ends(client: KafkaAdminClient, topics: list[str]) -> dict[tuple[str, int], 
     if not topics:
         return {}
     specs = {
-        TopicPartition(one["name"], part["partition_index"]): OffsetSpec.LATEST
-        for one in client.describe_topics(topics)
-        for part in one["partitions"]
+        TopicPartition(name, part["partition_index"]): OffsetSpec.LATEST
+        for name, parts in _described(client, topics).items()
+        for part in parts
     }
     return {(tp.topic, tp.partition): found.offset for tp, found in client.list_partition_offsets(specs).items()}
 
