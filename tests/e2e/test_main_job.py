@@ -1,8 +1,11 @@
 """The main job, end to end, on real parts."""
 
 import asyncio
+import base64
 import json
 import urllib.request
+from contextlib import suppress
+from urllib.error import HTTPError
 
 import msgspec
 import pytest
@@ -149,6 +152,26 @@ async def test_the_page_s_api_shows_the_patient_without_identifiers(system):
     assert '"1006"' not in view
     assert "DOE" not in view
     assert "Heart rate" in view
+
+
+async def test_a_pdf_within_a_message_can_be_saved_from_the_page_whichever_way_the_message_came(system):
+    pdf = base64.b64encode(b"%PDF-1.7 of the e2e test").decode()
+    report = f"OBX|9|ED|18748-4^Radiology report^LN||RAD^AP^PDF^Base64^{pdf}||||||F\r".encode()
+    through, direct = oru("1007", "C1007") + report, oru("1008", "C1008") + report
+    assert await send(system, through) == ["AA"]
+    producer = KafkaProducer(**kafka_python_producer(system.settings))
+    producer.send(HL7_RAW.name, direct).get(10)
+    producer.close()
+    for number in ("1007", "1008"):
+        address = f"{system.page}/api/patients/{system.key(number)}"
+
+        def notes(address=address):
+            with suppress(HTTPError):  # the patient is not on the board yet
+                return json.loads(fetch(address))["notes"]
+
+        (note,) = system.eventually(notes, "the report among the patient's notes")
+        assert (note["title"], note["content_type"]) == ("Radiology report", "application/pdf")
+        assert fetch(f"{address}/documents/{note['file']}") == b"%PDF-1.7 of the e2e test"
 
 
 def test_every_service_is_alive_and_serves_metrics(system):
