@@ -184,7 +184,7 @@ class Settings:
         choices=("changes", "all"),
     )
     hl7_out_change: float = setting(
-        0.5, "Changed means: moved by this share of the alert threshold, or not judged any more"
+        0.5, "Changed means: moved by this share of what was told, at least of the threshold, or not judged any more"
     )
     hl7_out_interval: float = setting(
         3600.0, "Least time between two messages of a patient that only tell of a change", "s"

@@ -1,8 +1,8 @@
 """Which predictions the hospital's systems are told, given what they were told last. Pure.
 
 A chart that got every prediction would be read by nobody. So by default a patient's first judged risk is told, then
-every crossing of the alert threshold, in either direction and at once, then what has moved by `change` of the
-threshold or can no longer be judged, at most once in `interval`.
+every crossing of the alert threshold, in either direction and at once, then what has moved or can no longer be judged,
+at most once in `interval`. Far above the threshold a risk must move further to be told again.
 """
 
 from dataclasses import dataclass
@@ -55,7 +55,10 @@ class Told(msgspec.Struct, array_like=True, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a site wants to be told. `change` is a share of the alert threshold, `interval` is in event time."""
+    """What a site wants to be told. `change` is a share of what was told, at least of the alert threshold.
+
+    `interval` is in event time.
+    """
 
     every: bool = False
     change: float = 0.5
@@ -96,7 +99,7 @@ class Policy:
         if before is None or now is None:
             return before is not now
         scale = NEWS2_URGENT if risk.status is Status.FALLBACK else risk.threshold or 1.0
-        return abs(now - before) >= self.change * scale
+        return abs(now - before) >= self.change * max(scale, before)
 
 
 def told_of(prediction: Prediction, filler: str) -> Told:

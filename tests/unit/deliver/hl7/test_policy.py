@@ -35,6 +35,8 @@ def told(hours: float = 1, probability: float = 0.1, **more) -> Told:
         (told(1, 0.1), prediction(9, 0.15), Why.UNCHANGED),
         (told(1, 0.05), prediction(1.5, 0.16), Why.TOO_SOON),
         (told(1, 0.05), prediction(2, 0.16), Why.MOVED),
+        (told(1, 0.6), prediction(9, 0.4), Why.UNCHANGED),
+        (told(1, 0.6), prediction(9, 0.91), Why.MOVED),
         (told(1, 0.1), prediction(2, status=Status.INDETERMINATE), Why.MOVED),
         (told(1, 0.4), prediction(1.5, status=Status.INDETERMINATE), Why.TOO_SOON),
         (told(1, status=Status.INDETERMINATE), prediction(1.5, 0.4), Why.CROSSED),
