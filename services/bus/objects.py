@@ -246,7 +246,7 @@ class Persistent:
             try:
                 return await ask()
             except StoreUnavailable as error:
-                log.warning("object store away: %s", type(error).__name__)
+                log.warning("object store away: %s", error)
             self._on_wait()
             await self._sleep(RETRY_S)
 

@@ -45,20 +45,16 @@ class Normalize:
         self._objects = Persistent(objects, on_wait, sleep)
 
     async def __call__(self, messages: Sequence[Message]) -> Sequence[Sequence[Output]]:
-        readings = [self.read(message) for message in messages]
-        await self._keep(readings)
-        return [list(self.answer(*pair)) for pair in zip(messages, readings, strict=True)]
+        # One after another, so that the payloads of one message alone are in memory beside the batch itself.
+        return [await self._answered(message) for message in messages]
 
-    def read(self, message: Message) -> Reading | Rejected:
-        """What one raw message says."""
-        return read(FORMAT_OF_TOPIC[message.topic], message.value, self.site, message.timestamp_ms)
+    async def _answered(self, message: Message) -> list[Output]:
+        reading = read(FORMAT_OF_TOPIC[message.topic], message.value, self.site, message.timestamp_ms)
+        if isinstance(reading, Reading) and reading.attachments:
+            await asyncio.gather(*(self._objects.put(one.data, one.content_type) for one in reading.attachments))
+        return list(self._answer(message, reading))
 
-    async def _keep(self, readings: Sequence[Reading | Rejected]) -> None:
-        """Return when all attachments of the batch are kept."""
-        found = [one for reading in readings if isinstance(reading, Reading) for one in reading.attachments]
-        await asyncio.gather(*(self._objects.put(one.data, one.content_type) for one in found))
-
-    def answer(self, message: Message, reading: Reading | Rejected) -> Iterator[Output]:
+    def _answer(self, message: Message, reading: Reading | Rejected) -> Iterator[Output]:
         """What one raw message gives: never nothing."""
         if isinstance(reading, Rejected):
             yield dead_letter(message, reading, self.name)

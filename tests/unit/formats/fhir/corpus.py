@@ -85,6 +85,9 @@ Each Bundle goes the way of a message on `fhir.raw`. "Taken whole" means that th
 it set aside. `tests/unit/formats/fhir/test_corpus.py` holds this page to the code; remake it by
 `python -m tests.unit.formats.fhir.corpus > docs/corpora-fhir.md`.
 
+HL7's own examples of R4 (2,912 JSON documents) are read by `tests/unit/formats/fhir/test_hl7_examples.py`, which counts
+what becomes of each type, where the artefact that carries them is.
+
 Reasons: `unsupported_resource`, a type that the record has no place for; `administrative`, billing, insurance,
 schedules, consent, relatives, provenance; `no_patient_reference`, a type (or an
 instance) that is about no patient; `no_clinical_content`, a DiagnosticReport that only lists its results;
