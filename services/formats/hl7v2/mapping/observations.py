@@ -179,7 +179,7 @@ class Results:
         else:
             version = ctx.version(text, rank=rank, issued=self.group.issued)
             timed = self._timed(obx)
-            fact_id = self._text_identity(obx, found[1], at, timed)
+            fact_id = self._identity(obx, found[1], at, timed)
             self.facts.append(report(fact_id, version, at[0], found[0], text, self.encounter, time_assumed=not timed))
 
     def _line(self, obx: Segment, code_raw: str, where: str) -> None:
@@ -199,7 +199,7 @@ class Results:
             return
         found = observed_code(ctx, code_raw)
         timed = self._timed(obx)
-        fact_id = self._text_identity(obx, found[1] if found else Code("", ""), at, timed)
+        fact_id = self._identity(obx, found[1] if found else Code("", ""), at, timed)
         version = ctx.version(rank=self._rank(obx), issued=self.group.issued)
         base = report(fact_id, version, at[0], found[0] if found else None, "", self.encounter, time_assumed=not timed)
         fact = encapsulated(ctx, obx[5] if len(obx) > 5 else "", base)
@@ -230,16 +230,12 @@ class Results:
                 return
             number, unit_now = quantity.value, quantity.unit
         timed = self.group.timed or self._timed(obx)
-        if obx[2] == "TX":
-            fact_id = self._text_identity(obx, sent, at, timed)
-        else:
-            fact_id = self._identity("observation", sent, obx[4] if size > 4 else "", at, timed)
         decoded = ctx.message.decoded
         reference = decoded(obx[7]) if size > 7 and obx[7] and obx[7] != NULL else ""
         flag = ctx.message.value(obx, 8) if size > 8 and obx[8] else ""
         self.facts.append(
             Observation(
-                id=fact_id,
+                id=self._identity(obx, sent, at, timed),
                 version=self._version(rank, raw, unit_text, reference, flag),
                 code=code,
                 time=at[0],
@@ -267,24 +263,21 @@ class Results:
             return Original("", unit_text, sent)
         return _SAME
 
-    def _identity(self, kind: str, code: Code, sub_id: str, at: Instant, timed: bool) -> str:
-        """(source, order, code, sub-id, time); a repeat within one message gets a number of its own.
+    def _identity(self, obx: Segment, code: Code, at: Instant, timed: bool) -> str:
+        """(source, order, code, sub-id, time), whatever the type: "pending" gives way to the number or report after it.
 
-        The time of reporting or sending tells no results of one order apart, so it is left out.
-        """
-        when = str(at[1]) if timed or not self.group.order else ""
-        found = self.ctx.id(kind, self.group.order, code.system, code.code, sub_id, when)
-        seen = self._ids.get(found, 0)
-        self._ids[found] = seen + 1
-        return found if not seen else self.ctx.id(kind, found, str(seen))
-
-    def _text_identity(self, obx: Segment, code: Code, at: Instant, timed: bool) -> str:
-        """The identity of a text, be it short, long or a file: "pending" gives way to the report that follows.
-
-        The sub-id counts from 2 on: senders number a report's lines in it, and its draft may have none.
+        The sub-id counts from 2 on: senders number a report's lines in it, and its draft may have none. The time of
+        reporting or sending tells no results of one order apart, so it is left out. A repeat within one message gets a
+        number of its own.
         """
         sub_id = obx[4] if len(obx) > 4 else ""
-        return self._identity("text", code, "" if sub_id in ("0", "1") else sub_id, at, timed)
+        if sub_id in ("0", "1"):
+            sub_id = ""
+        when = str(at[1]) if timed or not self.group.order else ""
+        found = self.ctx.id("observation", self.group.order, code.system, code.code, sub_id, when)
+        seen = self._ids.get(found, 0)
+        self._ids[found] = seen + 1
+        return found if not seen else self.ctx.id("observation", found, str(seen))
 
     def _timed(self, obx: Segment) -> bool:
         """Whether somebody says when it was observed."""

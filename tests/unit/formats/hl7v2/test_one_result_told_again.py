@@ -1,4 +1,4 @@
-"""A result that is a text: "pending", a line, a report or a file, each taking the place of the one before it."""
+"""One result told in several ways: "pending", a number, a report or a file, each taking the place of the one before."""
 
 import base64
 from datetime import timedelta
@@ -16,6 +16,8 @@ TIMED = "OBR|1|P1|F1|18748-4^Report^LN|||20260501100000"
 UNTIMED = "OBR|1|P1|F1|18748-4^Report^LN|||"
 PDF = base64.b64encode(b"%PDF-1.7").decode()
 FORMS = {
+    "number": ["OBX|1|NM|{code}||4{n}||||||{status}"],
+    "coded": ["OBX|1|CWE|{code}||A{n}^Pending^L||||||{status}"],
     "short": ["OBX|1|TX|{code}||Pending {n}||||||{status}"],
     "report": ["OBX|1|TX|{code}|1|Line one {n}||||||{status}", "OBX|2|TX|{code}|2|Line two||||||{status}"],
     "formatted": ["OBX|1|FT|{code}||Formatted {n}||||||{status}"],
@@ -41,7 +43,7 @@ def shown(*events: ClinicalEvent) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("obr", [TIMED, UNTIMED], ids=["timed", "untimed"])
-@pytest.mark.parametrize("final", ["report", "formatted", "note", "file", "short"])
+@pytest.mark.parametrize("final", sorted(FORMS))
 def test_a_report_takes_the_place_of_its_pending_in_either_order(final: str, obr: str) -> None:
     pending, report = said("short", "P", 1, obr), said(final, "F", 2, obr)
     for order in ([pending, report], [report, pending]):
