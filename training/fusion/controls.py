@@ -33,7 +33,7 @@ _MEASURED = _statistics(("hours_since", "hours_with_6h", "hours_with_24h", "hour
     for d, name in enumerate(DERIVED)
     if name.startswith(("labs_", "vitals_", "hours_", "lab_"))
 ]
-_PLAIN = (
+PLAIN_COLUMNS = (
     _statistics(("value", "hours_since", "delta", "hours_with_72h"))
     + _statistics(("min_6h", "max_6h", "mean_6h", "slope_12h"), tuple(INDEX[v] for v in VITALS))
     + [_FIXED + n for n in range(len(STATIC))]
@@ -59,7 +59,7 @@ def controls(lesson: Lesson, title: str, keep: float = 1.0, home: Path | None = 
 
 
 def _plain(lesson: Lesson, title: str, keep: float) -> NDArray[np.float32]:
-    columns = np.intersect1d(lesson.columns, _PLAIN)
+    columns = np.intersect1d(lesson.columns, PLAIN_COLUMNS)
     rows, weight = drawn(lesson, keep, seed=1)
     inputs, label = matrix(lesson.table, rows, columns), lesson.label[rows] > 0
     scores = np.full(len(lesson.table), np.nan, np.float32)

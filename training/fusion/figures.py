@@ -31,7 +31,7 @@ def figures(
                 continue
             key = f"{outcome} on {name}"
             rows = fitted.rows[key]
-            one = _Rows(table, outcome, rows, gains.get(name))
+            one = Rows(table, outcome, rows, gains.get(name))
             row = one.judged(fitted.judged[name], k)
             row["seeds"] = [one.plain(j[name].logit[rows, k], j[name].alert[rows, k]) for j in fitted.by_seed]
             parts = (fitted.parts.network[name][FULL], fitted.parts.trees[name])
@@ -49,7 +49,7 @@ def transfer_figures(
     k = fitted.outcomes.index(outcome)
     figures_by_pair = {}
     for pair, one in found.items():
-        rows = _Rows(table, outcome, one.rows, gain)
+        rows = Rows(table, outcome, one.rows, gain)
         judged = fitted.judged[name]
         figures_by_pair[pair] = {
             "n_patients": len(np.unique(table.stay[one.rows])),
@@ -59,7 +59,7 @@ def transfer_figures(
     return figures_by_pair
 
 
-class _Rows:
+class Rows:
     """The rows of one table that are asked about one outcome."""
 
     def __init__(self, table: Table, outcome: str, rows: NDArray[np.intp], gain: NDArray[np.float64] | None) -> None:

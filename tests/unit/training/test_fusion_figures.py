@@ -1,0 +1,70 @@
+"""The figures of a run are of the rows that they name, and compare models on the same patients."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.unit.training.support_fusion import table
+from training.datasets.table import Table
+from training.evaluation.metrics import auroc
+from training.evaluation.utility import utility
+from training.fusion import calibrate
+from training.fusion.choose import Judged
+from training.fusion.controls import PLAIN
+from training.fusion.figures import Rows
+from training.fusion.network import OUTCOMES
+from training.fusion.utility import gains
+
+SEPSIS = OUTCOMES[0]
+
+
+def made(rows: int = 600, seed: int = 0) -> tuple[Table, np.ndarray, np.ndarray]:
+    """A table of stays whose septic hours come last, the gain of alerts, and a score that knows something."""
+    stays = table(rows, seed=seed)
+    septic = np.isin(stays.stay, np.arange(0, 20, 3))
+    late = np.r_[stays.stay[1:] != stays.stay[:-1], True]
+    for _ in range(8):
+        late |= np.r_[late[1:] & (stays.stay[1:] == stays.stay[:-1]), False]
+    label = (septic & late).astype(np.float32)
+    score = label + np.random.default_rng(seed).normal(size=rows)
+    return replace(stays, labels={SEPSIS: label}), gains(label, stays.stay), score
+
+
+def test_the_utility_is_the_challenges_own() -> None:
+    stays, gain, score = made()
+    alert = score > 0.8
+    one = Rows(stays, SEPSIS, np.arange(len(stays)), gain)
+    assert one.plain(score, alert)["utility"] == pytest.approx(utility(stays.labels[SEPSIS], alert, stays.stay))
+
+
+def test_only_the_rows_asked_about_count() -> None:
+    stays, gain, score = made()
+    half = np.flatnonzero(stays.stay < 10)
+    other = np.where(stays.stay < 10, score, -score)
+    found = [Rows(stays, SEPSIS, half, gain).with_intervals(s[half], s[half] > 0.8) for s in (score, other)]
+    assert found[0] == found[1]
+    assert found[0]["auroc"] == auroc(stays.labels[SEPSIS][half], score[half])
+    assert found[0]["auroc_ci"][0] < found[0]["auroc"] < found[0]["auroc_ci"][1]
+
+
+def test_the_model_is_compared_with_plain_boosting_on_the_same_patients() -> None:
+    stays, gain, score = made()
+    noise = np.random.default_rng(5).normal(size=len(score))
+    one = Rows(stays, SEPSIS, np.arange(len(stays)), gain)
+    row = one.control(PLAIN, noise, score, score > 0.8)
+    assert row["auroc_gained"] == pytest.approx(auroc(stays.labels[SEPSIS], score) - row["auroc"])
+    assert row["auroc_gained_ci"][0] > 0
+    nothing = one.control(PLAIN, score, score, score > 0.8)
+    assert (nothing["auroc_gained"], nothing["auroc_gained_ci"]) == (0, [0, 0])
+    assert "auroc_gained" not in one.control("time only", noise, score, score > 0.8)
+
+
+def test_what_is_withheld_is_counted() -> None:
+    stays, gain, score = made()
+    shape = (len(stays), 1)
+    risk = calibrate.sigmoid(score)
+    judged = Judged(score[:, None], (risk > 0.6)[:, None], np.arange(len(stays)).reshape(shape) < 60)
+    row = Rows(stays, SEPSIS, np.arange(len(stays)), gain).judged(judged, 0)
+    assert row["abstained"] == pytest.approx(0.1)
+    assert row["alert_share"] == pytest.approx((risk > 0.6).mean())
