@@ -21,9 +21,9 @@ from services.bus.access import command
 from services.local.kafka import LocalKafka
 from services.local.ports import free_ports
 from services.local.triton import LocalTriton
+from tests.certificates import Authority
 from tests.support import ROOT
 from tests.triton_fixture import write_encoders, write_fusion
-from tests.unit.deliver.hl7.test_service import self_signed
 from tests.unit.deployment.test_manifests import built, component, pod, with_components, workloads
 
 pytestmark = [pytest.mark.kafka, pytest.mark.triton, pytest.mark.slow, pytest.mark.timeout(500)]
@@ -64,8 +64,9 @@ class Place:
         }
         self.ports: dict[str, dict[str, int]] = {}
         command(argparse.Namespace(name="test", scopes="read,send", file=folder / "tokens"))
-        for made, name in zip(self_signed("localhost", folder), ("tls.crt", "tls.key"), strict=True):
-            made.rename(folder / name)
+        shown = Authority(folder).issue("edge", "DNS:localhost")
+        for name in ("tls.crt", "tls.key"):
+            (folder / name).write_bytes(shown.read_bytes())
 
     def environment(self, workload: dict[str, Any], container: dict[str, Any]) -> dict[str, str]:
         """The container's settings, with what differs here."""

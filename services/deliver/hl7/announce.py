@@ -22,8 +22,10 @@ from services.deliver.hl7.policy import TOLD, Policy, Told, Why, corrects, told_
 from services.deliver.names import DATA_SETS
 from services.deliver.rows import newest_encounter
 from services.domain.events import Identifier, digest
+from services.domain.identity import key_of, resolve
 from services.domain.prediction import Prediction
 from services.domain.reasons import Rejected, RejectReason
+from services.domain.site import Site
 from services.formats.hl7v2.render import Envelope, Person, Visit
 from services.formats.hl7v2.risk import risk_oru
 
@@ -67,7 +69,9 @@ class Arrived(msgspec.Struct, frozen=True):
 class Known(msgspec.Struct, omit_defaults=True):
     """A patient's state."""
 
-    identifiers: list[Identifier] = []
+    seen: bool = False  # a record that names the patient has come
+    number: Identifier | None = None  # by which the receiver knows the patient
+    simulated: bool = False  # or replayed from a public data set
     birth_date: str = ""
     sex: str = ""
     visit: Visit | None = None
@@ -88,10 +92,10 @@ class Announce:
     inputs: tuple[Topic, ...] = (PATIENT_RECORDS, RISK_PREDICTIONS)
 
     def __init__(
-        self, policy: Policy, receiver: Receiver, *, max_age: float, now: Callable[[], float] = time.time
+        self, policy: Policy, receiver: Receiver, site: Site, *, max_age: float, now: Callable[[], float] = time.time
     ) -> None:
         self.name = NAME
-        self._policy, self._receiver, self._max_age, self._now = policy, receiver, max_age, now
+        self._policy, self._receiver, self._site, self._max_age, self._now = policy, receiver, site, max_age, now
 
     def __call__(self, message: Message, state: bytes | None) -> Result:
         known = _STATE.decode(state) if state else Known()
@@ -110,11 +114,29 @@ class Announce:
         head = _HEAD.decode(message.value)
         if not head.identifiers:  # of a superseded number the record is empty: what is withdrawn needs the old name
             return []
-        known.identifiers = head.identifiers
+        known.seen, known.number = True, self._number(head, known.number)
+        known.simulated = any(one.authority.upper() in DATA_SETS for one in head.identifiers)
         known.birth_date = str(_value(head, "birth_date") or "")
         known.sex = _SEX.get(str(_value(head, "sex")), "U")
         known.visit = _visit(newest_encounter(head.encounters))
         return self._release(known, message.offset)
+
+    def _number(self, head: Head, before: Identifier | None) -> Identifier | None:
+        """The number by which the receiver knows the patient, of those of its authority.
+
+        The one that keys the record (after a merge there are the other's numbers as well), else the one used before,
+        else a medical record number, else the first.
+        """
+        wanted = self._receiver.authority
+        of_receiver = resolve(wanted, self._site).casefold()
+        numbers = [
+            one
+            for one in head.identifiers
+            if not wanted or resolve(one.authority, self._site).casefold() == of_receiver
+        ]
+        own = [one for one in numbers if key_of(one, self._site) == head.patient]
+        used = [one for one in numbers if one == before]
+        return next(iter((*own, *used)), min(numbers, key=lambda one: one.type != "MR", default=None))
 
     def _release(self, known: Known, offset: int) -> list[bytes]:
         """Messages of predictions that waited for this record; the same ones when the record comes again."""
@@ -127,7 +149,7 @@ class Announce:
 
     def _arrived(self, known: Known, message: Message) -> list[bytes]:
         one = Arrived(_PREDICTION.decode(message.value), message.offset, message.timestamp_ms)
-        if not known.identifiers:
+        if not known.seen:
             known.waiting[one.prediction.model] = one
             return []
         known.waiting = {model: w for model, w in known.waiting.items() if w.offset > one.offset - WINDOW}
@@ -142,7 +164,7 @@ class Announce:
         why = self._policy.why(told, one.prediction)
         if why in TOLD and one.at / 1000 < self._now() - self._max_age:
             why = Why.OLD
-        if why in TOLD and _identifier(known, self._receiver.authority) is None:
+        if why in TOLD and known.number is None:
             why = Why.NO_IDENTIFIER
         metrics.ANNOUNCEMENTS.labels(why).inc()
         return [self._tell(known, one, told)] if why in TOLD else []
@@ -160,34 +182,25 @@ class Announce:
         return self._render(known, one, sent)
 
     def _render(self, known: Known, one: Arrived, sent: Sent) -> bytes:
-        identifier = _identifier(known, self._receiver.authority)
-        assert identifier is not None  # `_messages` has looked, and identifiers are never taken away
-        simulated = any(known_as.authority.upper() in DATA_SETS for known_as in known.identifiers)
+        assert known.number is not None  # `_messages` has looked, and a record's numbers are never taken away
         envelope = Envelope(
             control_id=digest(one.prediction.prediction_id, sent.filler, str(sent.corrected), size=CONTROL_ID_BYTES),
             sent=datetime.fromtimestamp(one.at / 1000, UTC),
             sending_facility=self._receiver.sending_facility,
             receiving_application=self._receiver.application,
             receiving_facility=self._receiver.facility,
-            processing_id="T" if simulated else "P",
+            processing_id="T" if known.simulated else "P",
         )
         person = Person(
-            number=identifier.value,
-            authority=identifier.authority,
-            type=identifier.type or "MR",
+            number=known.number.value,
+            authority=known.number.authority,
+            type=known.number.type or "MR",
             birth_date=known.birth_date,
             sex=known.sex,
         )
         return risk_oru(
             envelope, person, one.prediction, visit=known.visit, filler=sent.filler, corrected=sent.corrected
         )
-
-
-def _identifier(known: Known, authority: str) -> Identifier | None:
-    """The number by which the receiver knows the patient: its authority's; where it names none, a medical record
-    number, else the first."""
-    numbers = [one for one in known.identifiers if not authority or one.authority == authority]
-    return min(numbers, key=lambda one: one.type != "MR", default=None)
 
 
 def _visit(fields: dict[str, Any]) -> Visit | None:

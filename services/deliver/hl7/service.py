@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from services.bus.health import Health
 from services.bus.run import run_step
-from services.bus.settings import BadSetting, Settings
+from services.bus.settings import BadSetting, Settings, site_from_settings
 from services.deliver.hl7.announce import Announce, Receiver
 from services.deliver.hl7.policy import Policy
 from services.deliver.hl7.send import Send
@@ -26,7 +26,8 @@ def run_announce(settings: Settings) -> None:
         facility=settings.hl7_out_facility,
         authority=settings.hl7_out_authority,
     )
-    run_step(Announce(policy, receiver, max_age=settings.hl7_out_max_age), settings)
+    step = Announce(policy, receiver, site_from_settings(settings), max_age=settings.hl7_out_max_age)
+    run_step(step, settings)
 
 
 def run_send(settings: Settings) -> None:

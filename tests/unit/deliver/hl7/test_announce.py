@@ -12,6 +12,7 @@ from services.bus.topics import DEAD_LETTERS, HL7_OUT, PATIENT_RECORDS, RISK_PRE
 from services.deliver.hl7.announce import Announce, Receiver
 from services.deliver.hl7.policy import Policy
 from services.domain.events import Identifier, Patient, Version
+from services.domain.identity import patient_key
 from services.domain.prediction import Status
 from services.domain.record import PatientRecord, encode_record
 from services.domain.site import Site
@@ -19,12 +20,12 @@ from services.formats.hl7v2 import structure
 from tests.unit.deliver.support import MRN, prediction, record
 
 NOW_MS = 1_800_000_000_000
-SITE = Site(secret=b"s", check_structure=True)
+SITE = Site(secret=b"s", check_structure=True, authority_aliases={"1.2.3": "HOSPITAL"})
 RECEIVER = Receiver(sending_facility="north", application="EHR", facility="MAIN", authority="HOSPITAL")
 
 
 def step(policy: Policy | None = None, receiver: Receiver = RECEIVER) -> Announce:
-    return Announce(policy or Policy(), receiver, max_age=60.0, now=lambda: NOW_MS / 1000)
+    return Announce(policy or Policy(), receiver, SITE, max_age=60.0, now=lambda: NOW_MS / 1000)
 
 
 class Patients:
@@ -81,6 +82,33 @@ def test_the_receivers_own_number_is_taken_and_without_one_nothing_is_told() -> 
     stranger = Patients(step(receiver=Receiver(authority="ELSEWHERE")))
     stranger.record(both)
     assert stranger.prediction() == []
+
+
+@pytest.mark.parametrize(("mine", "other"), [("1", "2"), ("2", "1")])
+def test_after_a_merge_the_survivor_goes_by_its_own_number(mine: str, other: str) -> None:
+    key = patient_key("HOSPITAL", mine, SITE.secret)
+    merged = Patient(id="m", version=Version(), identifiers=[Identifier("HOSPITAL", other, "MR")])
+    patients = Patients()
+    patients.take(patients.message(PATIENT_RECORDS, record(key, number=mine, facts=[merged]), key.encode()))
+    (raw,) = patients.take(patients.message(RISK_PREDICTIONS, prediction(key), key.encode()))
+    assert fields(raw, b"PID")[0][3] == f"{mine}^^^HOSPITAL^MR".encode()
+
+
+@pytest.mark.parametrize(("mine", "other"), [("1", "2"), ("2", "1")])
+def test_where_the_receivers_number_does_not_key_the_record_it_stays_what_it_was(mine: str, other: str) -> None:
+    patients = Patients(step(receiver=Receiver(authority="ehr")))
+    numbers = [Identifier("EHR", one, "PT") for one in (mine, other)]
+    for known in (numbers[:1], numbers):
+        patients.record(record(facts=[Patient(id="d2", version=Version(), identifiers=known)]))
+    (raw,) = patients.prediction()
+    assert fields(raw, b"PID")[0][3] == f"{mine}^^^EHR^PT".encode()
+
+
+def test_the_receivers_authority_may_be_said_as_any_of_its_names() -> None:
+    patients = Patients(step(receiver=Receiver(authority="urn:oid:1.2.3")))
+    patients.record()
+    (raw,) = patients.prediction()
+    assert fields(raw, b"PID")[0][3].startswith(MRN.encode())
 
 
 def test_a_prediction_that_comes_before_its_record_waits_for_it() -> None:

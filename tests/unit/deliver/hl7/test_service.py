@@ -1,9 +1,7 @@
 """How `deliver-hl7` is told where to send, and that it knows whom it sends to."""
 
 import asyncio
-import shutil
 import ssl
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from hl7.mllp import HL7StreamReader, HL7StreamWriter, start_hl7_server
 from services.bus.settings import BadSetting, load
 from services.deliver.hl7.service import address, client_tls
 from services.edge.mllp_client import MllpClient
+from tests.certificates import Authority
 from tests.unit.formats.hl7v2.test_render_and_structure import sent
 
 
@@ -36,10 +35,11 @@ def test_tls_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 
 
 async def test_a_receiver_is_sent_to_over_tls_only_when_its_certificate_is_its_own(tmp_path: Path) -> None:
-    certificate, key = self_signed("localhost", tmp_path)
-    server = await start_hl7_server(_accept, "127.0.0.1", 0, encoding="utf-8", ssl=_tls(certificate, key))
+    authority = Authority(tmp_path)
+    shown = authority.issue("receiver", "DNS:localhost")
+    server = await start_hl7_server(_accept, "127.0.0.1", 0, encoding="utf-8", ssl=_tls(shown))
     port = server.sockets[0].getsockname()[1]
-    tls = client_tls(load({"WARDSTREAM_HL7_OUT_TLS": "yes", "WARDSTREAM_HL7_OUT_TLS_CA": str(certificate)}))
+    tls = client_tls(load({"WARDSTREAM_HL7_OUT_TLS": "yes", "WARDSTREAM_HL7_OUT_TLS_CA": str(authority.certificate)}))
     codes = {}
     for host in ("localhost", "127.0.0.1"):  # the certificate names the first alone
         client = MllpClient(host, port, tls=tls, timeout=20.0)
@@ -63,18 +63,7 @@ async def _accept(reader: HL7StreamReader, writer: HL7StreamWriter) -> None:
         writer.close()
 
 
-def _tls(certificate: Path, key: Path) -> ssl.SSLContext:
+def _tls(certificate: Path) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
+    context.load_cert_chain(certificate)
     return context
-
-
-def self_signed(name: str, folder: Path) -> tuple[Path, Path]:
-    """A certificate for a DNS name, and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not here")
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
-    words += ["-addext", f"subjectAltName=DNS:{name}", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(words, check=True, capture_output=True)
-    return certificate, key
