@@ -16,6 +16,7 @@ class Authority:
         if shutil.which("openssl") is None:
             pytest.skip("openssl is not here")
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         self._openssl("req", "-x509", *NEW, "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem")
 
     @property
