@@ -71,6 +71,7 @@ class Page:
             page_url=settings.page_url,
             origins=settings.cors_origins,
             tokens=tokens_for(settings, settings.page_host, "WARDSTREAM_PAGE_HOST"),
+            local=not settings.tokens and settings.auth != "proxy",
         )
         self._changed: dict[str, None] = {}  # in the order of change
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from aiohttp import hdrs, web
 
-from services.bus.access import CHALLENGE, Client, Handler, Scope, Tokens, bearer, status_of
+from services.bus.access import CHALLENGE, Client, Handler, Scope, Tokens, bearer, is_loopback, status_of
 from services.formats.fhir.outcome import Issue, operation_outcome
 
 COOKIE = "wardstream"
@@ -27,15 +27,22 @@ _PUBLIC = frozenset({"/login", "/fhir/metadata", "/cds-services"})
 _REASONS = {
     401: ("login", "no_token", "sign in at /login, or send Authorization: Bearer TOKEN"),
     403: ("forbidden", "wrong_scope", "this token is not for reading"),
+    421: ("security", "not_local", "call 127.0.0.1, or set WARDSTREAM_TOKENS, or WARDSTREAM_AUTH=proxy behind a proxy"),
 }
 _SEALED = re.compile(r"(?P<name>.+)\.(?P<expires>\d{1,12})\.(?P<seal>[0-9a-f]{64})", re.ASCII)
 
 
 class Sessions:
-    """Knows callers by token and by cookie. With no tokens everybody is let in."""
+    """Knows callers by token and by cookie. With no tokens everybody is let in.
 
-    def __init__(self, tokens: Tokens | None, secret: bytes, clock: Callable[[], float] = time.time) -> None:
-        self._tokens, self._secret, self._clock = tokens, secret, clock
+    With `local` only who calls this machine by a name of its own: a web site that has its own name point here (DNS
+    rebinding) reads nothing through its visitors' browsers.
+    """
+
+    def __init__(
+        self, tokens: Tokens | None, secret: bytes, *, local: bool = False, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._tokens, self._secret, self._local, self._clock = tokens, secret, local, clock
 
     @property
     def open_to_all(self) -> bool:
@@ -50,7 +57,9 @@ class Sessions:
         return self._tokens.client(token) if token else self._of_cookie(request.cookies.get(COOKIE, ""))
 
     def status(self, request: web.Request) -> int:
-        """0 when the caller may look, else 401 or 403."""
+        """0 when the caller may look, else 401, 403, or 421 where it meant another machine."""
+        if self._local and not is_loopback(request.url.host or ""):
+            return 421
         public = request.path in _PUBLIC or request.path.startswith("/static/")
         if self._tokens is None or public:
             return 0

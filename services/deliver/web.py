@@ -82,14 +82,16 @@ def application(
     page_url: str = "",
     origins: Sequence[str] = (),
     tokens: Tokens | None = None,
+    local: bool = False,
 ) -> web.Application:
     """The aiohttp application. `page_url`: its public address, for links; `origins`: other origins let in to FHIR and
-    CDS Hooks (none by default); `tokens`: who may look (anybody when None)."""
+    CDS Hooks (none by default); `tokens`: who may look (anybody when None); `local`: by this machine's own names alone.
+    """
     app = web.Application(middlewares=[_cross_origin, admitted], client_max_size=MAX_BODY)
     app[BOARD], app[STREAM], app[HEALTH], app[OBJECTS], app[MODELS] = board, stream, health, objects, models
     app[PEOPLE], app[cds_hooks.PAGE], app[ORIGINS] = People(board, site), page_url.rstrip("/"), tuple(origins)
     app[TIME_ZONE] = site.time_zone
-    app[SESSIONS] = Sessions(tokens, site.secret)
+    app[SESSIONS] = Sessions(tokens, site.secret, local=local)
     app[STATE] = state or State(caught_up=True)
     app.on_response_prepare.append(_headers)
     app.on_shutdown.append(_close_streams)
@@ -213,6 +215,8 @@ async def _events(request: web.Request) -> web.StreamResponse:
             # Written at once, with the headers: the browser says that it is connected
             await _write(answer, b"retry: %d\n\n" % RETRY_MS + b"".join(frames))
             async for chunk in subscription.chunks():
+                if request.app[SESSIONS].status(request):
+                    break  # the session's time is over, or its token was taken out
                 await _write(answer, chunk)
         except (Evicted, TimeoutError):
             _cut(request)

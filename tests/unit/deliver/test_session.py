@@ -1,14 +1,16 @@
 """Who may look: systems by token, people by signing in."""
 
 import argparse
+import asyncio
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 
 from services.bus.access import Tokens, command
 from services.deliver.session import COOKIE, SESSION_S, Sessions
+from services.deliver.stream import Stream
 from tests.unit.deliver.support import SECRET
-from tests.unit.deliver.test_web import app
+from tests.unit.deliver.test_web import app, read_until
 
 LOCKED = (
     *("/api/ward", "/api/patients/p", "/api/images/x", "/api/patients/p/documents/x", "/api/health", "/api/models"),
@@ -117,6 +119,18 @@ async def test_a_session_ends_with_its_time_and_with_its_token(doors):
     assert caller(sessions, cookie) is None
 
 
+async def test_a_stream_that_is_open_ends_when_its_token_is_taken_out(doors):
+    stream = Stream("run")
+    async with TestClient(TestServer(app(stream=stream, tokens=doors.tokens))) as client:
+        answer = await client.get("/events", headers=bearing(doors.reader))
+        stream.publish("row", b"1")
+        await read_until(answer, b"data: 1\n")
+        doors.path.write_text("")
+        stream.publish("row", b"2")
+        async with asyncio.timeout(20):
+            assert b"data: 2" not in await answer.content.read()
+
+
 async def test_a_cookie_that_was_changed_or_made_elsewhere_is_none(doors):
     sessions = Sessions(doors.tokens, SECRET, clock=lambda: 0.0)
     cookie = sessions.open(doors.reader)
@@ -130,6 +144,17 @@ async def test_a_cookie_that_was_changed_or_made_elsewhere_is_none(doors):
         assert caller(sessions, other) is None
     elsewhere = Sessions(doors.tokens, b"another site's secret", clock=lambda: 0.0)
     assert caller(elsewhere, cookie) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("127.0.0.1:8090", 200), ("localhost", 200), ("[::1]:8090", 200), ("rebound.example", 421), ("ward", 421)],
+)
+async def test_a_page_for_this_machine_alone_answers_to_its_own_names(host, status):
+    async with TestClient(TestServer(app(local=True))) as client:
+        assert (await client.get("/api/ward", headers={"Host": host})).status == status
+    async with TestClient(TestServer(app())) as client:
+        assert (await client.get("/api/ward", headers={"Host": host})).status == 200
 
 
 async def test_without_tokens_there_is_nothing_to_sign_in_to():
