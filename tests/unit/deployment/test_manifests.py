@@ -317,7 +317,8 @@ def test_every_volume_that_compose_mounts_from_the_checkout_is_there():
 
 def test_alert_rules_are_valid_and_fire_when_they_should():
     folder = ROOT / "k8s" / "observability"
-    for words in (["check", "rules", "rules.yml"], ["test", "rules", "rules_test.yml"]):
+    syntax = ["check", "config", "--syntax-only", "prometheus.yml"]
+    for words in (["check", "rules", "rules.yml"], ["test", "rules", "rules_test.yml"], syntax):
         done = subprocess.run([tool("promtool"), *words], cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
