@@ -1,5 +1,6 @@
 """The text of documents that are not plain text (HTML, RTF), for the note encoder. Never raises, whatever the bytes."""
 
+import codecs
 import re
 from collections.abc import Iterator
 from html import unescape
@@ -11,13 +12,18 @@ LONGEST = 1 << 20
 _CHARSET = re.compile(
     r"(utf-?(8|16(le|be)?)|us-ascii|iso-?8859-\d+|latin-?1|(windows-|cp)\d+|gb\w+|big5|shift_jis|euc-\w\w)\Z"
 )
+_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _META = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?([\w-]{1,40})", re.IGNORECASE)
 
 
 def decoded(payload: bytes, charset: str = "") -> str:
-    """Text in the character set that is named, where it fits; else UTF-8, else Windows-1252. Line ends become LF."""
+    """Text in the set that its byte-order mark tells, else that is named, where it fits; else UTF-8, else Windows-1252.
+
+    Line ends become LF.
+    """
+    marked = next((codec for mark, codec in _MARKS if payload.startswith(mark)), "")
     named = charset.strip().strip("\"'").lower()
-    for name in (named if _CHARSET.match(named) else "utf-8-sig", "utf-8-sig"):
+    for name in (marked or (named if _CHARSET.match(named) else "utf-8"), "utf-8"):
         try:
             return _lines(payload.decode(name))
         except (LookupError, ValueError):

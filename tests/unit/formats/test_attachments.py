@@ -28,6 +28,8 @@ def test_a_text_in_another_character_set_is_read_as_it_was_written():
     assert decoded("für".encode("latin-1"), "iso-8859-1") == "für"
     assert decoded("für".encode(), "us-ascii") == "für", "the sender's word need not be true"
     assert decoded("für".encode("cp1252"), "no-such-set") == "für"
+    for codec in ("utf-8-sig", "utf-16"):
+        assert decoded("für".encode(codec), "iso-8859-1") == "für", "a byte-order mark is stronger than a name"
     assert html_text('<meta charset="iso-8859-5"><p>Приём'.encode("iso-8859-5")) == "Приём"
 
 
