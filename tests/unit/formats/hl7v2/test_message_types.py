@@ -5,6 +5,7 @@ import pytest
 from services.domain.events import Allergy, Document, Medication, Merge, Observation, Order, Patient, Procedure
 from services.domain.reasons import Rejected
 from services.formats.hl7v2 import read
+from services.formats.hl7v2.control import Routing, routing
 from tests.unit.formats.hl7v2.samples import PID, PV1, RECEIVED_MS, SITE, message, msh, reading, reasons
 
 MRG = "MRG|300400^^^HOSP^MR"
@@ -94,8 +95,9 @@ def test_a_notification_of_a_document_has_none(event: str) -> None:
 def test_other_messages_are_set_aside_whole_for_what_they_are(kinds: str, reason: str) -> None:
     for kind in kinds.split():
         assert reasons(told(kind, PV1)) == [(reason, "MSH-9")], kind
-        without_patient = read(message(msh(kind)), SITE, RECEIVED_MS)
-        assert not isinstance(without_patient, Rejected), f"{kind} needs no patient to be set aside"
+        without_patient = message(msh(kind))
+        assert not isinstance(read(without_patient, SITE, RECEIVED_MS), Rejected), f"{kind} needs no patient"
+        assert isinstance(routing(without_patient, SITE), Routing), f"{kind} is taken at the edge without one"
 
 
 def test_an_instruction_to_give_a_dose_is_not_the_order_itself() -> None:
