@@ -50,10 +50,12 @@ def test_exactly_the_rows_that_the_model_cannot_bear_are_invalid(poison):
     assert caller.circuit.state is State.CLOSED
 
 
-def test_a_lone_row_is_sent_twice_so_that_batching_does_not_change_its_digits():
+def test_batches_are_filled_up_to_fours_so_that_batching_does_not_change_a_row_s_digits():
     caller, fake, _ = make()
     assert ask(caller, [3.0]) == [6.0]
-    assert fake.asked == [("m", [0, 0])]
+    assert ask(caller, [1.0, 2.0, 3.0, 4.0]) == [2.0, 4.0, 6.0, 8.0]
+    assert ask(caller, [1.0, 2.0, 3.0, 4.0, 5.0]) == [2.0, 4.0, 6.0, 8.0, 10.0]
+    assert [rows for _, rows in fake.asked] == [[0, 0, 0, 0], [0, 1, 2, 3], [0, 1, 2, 3, 4, 4, 4, 4]]
 
 
 @pytest.mark.parametrize("kind", [Unavailable, Failed])
@@ -68,8 +70,8 @@ def test_an_outage_is_waited_through_and_every_row_is_answered_once(kind):
             fake.away = None
 
     time.on_sleep = back_after_a_minute
-    assert ask(caller, [1.0, 2.0, 3.0]) == [2.0, 4.0, 6.0]
-    assert fake.asked == [("m", [0, 1, 2])]
+    assert ask(caller, [1.0, 2.0, 3.0, 4.0]) == [2.0, 4.0, 6.0, 8.0]
+    assert fake.asked == [("m", [0, 1, 2, 3])]
     assert State.OPEN in states or State.HALF_OPEN in states
     assert caller.circuit.state is State.CLOSED
     assert fake.probes <= 20  # a minute away is not a minute of hammering
