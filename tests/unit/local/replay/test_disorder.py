@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.events import Observation, Rank
-from services.domain.features import Batch
+from services.domain.features import inputs_at
 from services.domain.record import PatientRecord, fold
 from services.edge.mllp_client import control_id
 from services.local.replay.cinc2019 import Cinc2019
@@ -38,8 +38,7 @@ def record_of(sent: Iterable[Item]) -> PatientRecord:
 
 def features(record: PatientRecord) -> list[str]:
     hours = [arrival_ms("cinc2019", PATIENT) + hour * HOUR_MS for hour in range(14)]
-    batch = Batch(record, hours[-1])
-    return [batch.at(hour).sha256 for hour in hours]
+    return [inputs.sha256 for inputs in inputs_at(record, hours)]
 
 
 @given(seed=st.integers(0, 2**32), order=st.randoms(use_true_random=False))

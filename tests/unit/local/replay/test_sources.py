@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.events import ClinicalEvent, Condition, Document, Encounter, Observation, Patient
-from services.domain.features import Batch
+from services.domain.features import inputs_at
 from services.domain.record import PatientRecord, fold
 from services.domain.site import Site
 from services.edge.mllp_client import control_id
@@ -139,11 +139,11 @@ def assert_same_inputs(stay: TrainingStay, record: PatientRecord, arrival: int) 
     """The models' inputs from the replayed messages are those that training computes, at every decision."""
     moments = stay.decision_ms
     offset = arrival - (moments[0] - round(stay.decisions[0] * HOUR_MS))
-    trained, served = Batch(record_of(stay), max(moments)), Batch(record, max(moments) + offset)
-    for moment in moments:
-        expected, found = trained.at(moment).arrays, served.at(moment + offset).arrays
-        for name, array in expected.items():
-            np.testing.assert_array_equal(found[name], array, err_msg=f"{name} at {moment}")
+    trained = inputs_at(record_of(stay), moments)
+    served = inputs_at(record, [moment + offset for moment in moments])
+    for moment, expected, found in zip(moments, trained, served, strict=True):
+        for name, array in expected.arrays.items():
+            np.testing.assert_array_equal(found.arrays[name], array, err_msg=f"{name} at {moment}")
 
 
 def test_what_models_see_of_a_replay_is_what_training_sees(tmp_path):
