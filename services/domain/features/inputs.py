@@ -69,7 +69,8 @@ class ModelInputs:
 def model_inputs(record: PatientRecord, as_of_ms: int) -> ModelInputs:
     """The record as the models read it at `as_of_ms` (epoch ms): nothing later than that is used.
 
-    Takes about 0.3 ms, whatever the length of the stay, and half of that among many. Never raises for what a record may hold.
+    Takes about 0.3 ms, whatever the length of the stay, and half of that among many. Never raises for what a record
+    may hold.
     """
     return inputs_of_many([(record, as_of_ms)])[0]
 
