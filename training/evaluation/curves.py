@@ -52,5 +52,7 @@ def _counts(label: ArrayLike, risk: ArrayLike) -> tuple[NDArray[np.float64], NDA
 
 
 def _thin(x: NDArray[np.float64], y: NDArray[np.float64], most: int) -> Points:
-    kept = np.unique(np.linspace(0, len(x) - 1, min(most, len(x))).round().astype(int))
+    """About `most` points, evenly spaced along the curve: a steep beginning keeps as many as a flat end."""
+    along = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
+    kept = np.unique(np.searchsorted(along, np.linspace(0, along[-1], most)))
     return [(float(a), float(b)) for a, b in zip(x[kept], y[kept], strict=True)]

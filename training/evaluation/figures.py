@@ -3,12 +3,27 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.evaluation import curves
 from training.evaluation.alerts import alert_burden
-from training.evaluation.metrics import METRICS, auprc, auroc, bootstrap, paired_difference, summary
+from training.evaluation.metrics import (
+    METRICS,
+    auprc,
+    auroc,
+    bootstrap,
+    interval,
+    paired_differences,
+    resamples,
+    summary,
+)
 from training.evaluation.scored import Float, Scores
-from training.evaluation.utility import utility_with_interval
+from training.evaluation.utility import best_utility, utility_with_interval
+
+RANKING = {"auroc": auroc, "auprc": auprc}
+
+MANY_ROWS = 15_000
+"""From so many rows on a fifth of the bootstrap draws is enough: the intervals are narrow, and a draw is slow."""
 
 LEAST_IN_GROUP = 10
 """Events, and non-events, below which a subgroup's figures are not computed: they would say nothing."""
@@ -22,13 +37,13 @@ def evaluate_scores(scores: Scores, *, repeats: int = 1000) -> dict[str, Any]:
     """
     if not len(scores.label):
         raise ValueError("no patient of the data set could be asked about")
-    # Half a million hourly rows make a draw slow and the interval narrow enough with fewer.
-    draws = repeats if len(scores.label) < 50_000 else max(50, repeats // 5)
+    draws = repeats if len(scores.label) < MANY_ROWS else max(50, repeats // 5)
     found: dict[str, Any] = {"task": scores.task, "model": scores.model}
     found |= summary(scores.label, scores.risk, scores.patient, repeats=draws)
-    found |= _thresholded(scores, repeats)
-    found["controls"] = _controls(scores, draws if draws == repeats else max(50, draws // 4))
-    found["subgroups"] = _subgroups(scores, max(50, draws // 4))
+    found |= _thresholded(scores, draws)
+    found |= _withheld(scores)
+    found["controls"] = _controls(scores, draws)
+    found["subgroups"] = _subgroups(scores, draws)
     found["curves"] = {
         "reliability": curves.reliability(scores.label, scores.risk),
         "roc": curves.roc(scores.label, scores.risk),
@@ -38,44 +53,72 @@ def evaluate_scores(scores: Scores, *, repeats: int = 1000) -> dict[str, Any]:
     return found
 
 
-def _thresholded(scores: Scores, repeats: int) -> dict[str, Any]:
+def _thresholded(scores: Scores, draws: int) -> dict[str, Any]:
     """What holds at the shipped threshold, which was chosen on other patients."""
     if scores.threshold is None:
         return {"threshold": None, "utility": None, "utility_ci": None}
     called = scores.risk >= scores.threshold
-    found: dict[str, Any] = {"threshold": scores.threshold, "alert_share": float(called.mean())}
+    found: dict[str, Any] = {"threshold": scores.threshold, "utility": None, "utility_ci": None}
+    found |= _shares(scores, called, draws)
     if scores.hourly:
         found["utility"], found["utility_ci"] = utility_with_interval(
-            scores.label, called, scores.patient, repeats=repeats
+            scores.label, called, scores.patient, repeats=draws
         )
-        found["alerts"] = alert_burden(scores.label, called, scores.hours, scores.patient)
-    else:
-        found["utility"] = found["utility_ci"] = None
-        found["sensitivity"] = float(called[scores.label].mean()) if scores.label.any() else None
-        found["specificity"] = float((~called[~scores.label]).mean()) if (~scores.label).any() else None
-        found["ppv"] = float(scores.label[called].mean()) if called.any() else None
+        found["alerts"] = alert_burden(scores.label, called, scores.hours, scores.patient, repeats=draws)
     return found
 
 
+def _shares(scores: Scores, called: NDArray[np.bool_], draws: int) -> dict[str, Any]:
+    """Sensitivity, specificity, predictive value and share of calls (of rows), each with its interval by patient."""
+    y = scores.label
+    of_whom = {
+        "sensitivity": (called & y, y),
+        "specificity": (~called & ~y, ~y),
+        "ppv": (called & y, called),
+        "alert_share": (called, np.ones_like(y)),
+    }
+    names, number = np.unique(scores.patient, return_inverse=True)
+    weights = np.stack([np.ones(len(names)), *resamples(names, draws, seed=0)])
+    found: dict[str, Any] = {}
+    for name, (hit, among) in of_whom.items():
+        part, whole = (weights @ np.bincount(number, rows, len(names)) for rows in (hit, among))
+        shares = np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+        found[name], found[f"{name}_ci"] = float(shares[0]), interval(shares[1:])
+    return found
+
+
+def _withheld(scores: Scores) -> dict[str, Any]:
+    """Share of the scores that lie in the indeterminate band, and what part of each class its conformal set covers."""
+    if scores.band is None:
+        return {}
+    (low, high), y, risk = scores.band, scores.label, scores.risk
+    return {
+        "indeterminate_share": float(((risk > low) & (risk < high)).mean()),
+        "coverage_positive": float((risk[y] >= low).mean()) if y.any() else float("nan"),
+        "coverage_negative": float((risk[~y] <= high).mean()) if not y.all() else float("nan"),
+    }
+
+
 def _controls(scores: Scores, draws: int) -> dict[str, Any]:
-    """AUROC and AUPRC of each control on the patients that have it, and by how much the model is better there."""
+    """AUROC and AUPRC of each control on the patients that have it, and by how much the model is better there.
+
+    For hourly tasks also the utility at the threshold that suits the control best, chosen in hindsight.
+    """
     found: dict[str, Any] = {}
     for name, control in scores.controls.items():
         known = np.isfinite(control)
         y, risk, patient = scores.label[known], scores.risk[known], scores.patient[known]
         if not known.any() or y.all() or not y.any() or np.ptp(control[known]) == 0:
             continue
-        gain, gain_ci = paired_difference(auroc, y, risk, control[known], patient, repeats=draws)
-        precision, precision_ci = paired_difference(auprc, y, risk, control[known], patient, repeats=draws)
-        found[name] = {
-            "n": int(known.sum()),
-            "auroc": auroc(y, control[known]),
-            "auprc": auprc(y, control[known]),
-            "model_auroc_minus": gain,
-            "model_auroc_minus_ci": gain_ci,
-            "model_auprc_minus": precision,
-            "model_auprc_minus_ci": precision_ci,
-        }
+        row: dict[str, Any] = {"n": int(known.sum())}
+        for metric, (gain, gain_ci) in paired_differences(
+            RANKING, y, risk, control[known], patient, repeats=draws
+        ).items():
+            row[metric] = RANKING[metric](y, control[known])
+            row[f"model_{metric}_minus"], row[f"model_{metric}_minus_ci"] = gain, gain_ci
+        if scores.hourly:
+            row["best_utility"] = best_utility(y, control[known], patient)
+        found[name] = row
     return found
 
 

@@ -38,9 +38,14 @@ class Ranked:
         return np.asarray(np.log(kept / (1 - kept)))
 
     @cached_property
-    def calibrated(self) -> tuple[Float, Float]:
-        """Slope and intercept, and intercept alone, of all rows: where the fits of the draws begin."""
-        return _calibrate(self, np.ones(len(self.label)), (np.zeros(2), np.zeros(1)))
+    def line(self) -> Float:
+        """[slope, intercept] of the label on the logit over all rows: where the fits of the draws begin."""
+        return _line(self, np.ones(len(self.label)), np.zeros(2))
+
+    @cached_property
+    def constant(self) -> Float:
+        """[intercept] with the logit as offset over all rows."""
+        return _constant(self, np.ones(len(self.label)), np.zeros(1))
 
 
 class Draw:
@@ -55,14 +60,6 @@ class Draw:
         """True and false positives at each distinct threshold, from the highest down."""
         true = np.cumsum(self.weight * self.rows.label)[self.rows.ends]
         return true, np.cumsum(self.weight)[self.rows.ends] - true
-
-    @cached_property
-    def calibration(self) -> tuple[float, float]:
-        """(slope, intercept in the large); NaN when one class is missing."""
-        if not self.positives or not self.negatives:
-            return float("nan"), float("nan")
-        line, constant = _calibrate(self.rows, self.weight, self.rows.calibrated)
-        return float(line[0]), float(constant[0])
 
     @property
     def positives(self) -> float:
@@ -124,13 +121,17 @@ def brier(draw: Draw) -> float:
 @Metric
 def calibration_slope(draw: Draw) -> float:
     """Slope of the logistic regression of the label on the risk's logit: 1 is right, below 1 too extreme (Cox 1958)."""
-    return draw.calibration[0]
+    if not draw.positives or not draw.negatives:
+        return float("nan")
+    return float(_line(draw.rows, draw.weight, draw.rows.line)[0])
 
 
 @Metric
 def calibration_intercept(draw: Draw) -> float:
     """Calibration in the large: intercept with the logit as offset; 0 is right, above 0 the risks are too low."""
-    return draw.calibration[1]
+    if not draw.positives or not draw.negatives:
+        return float("nan")
+    return float(_constant(draw.rows, draw.weight, draw.rows.constant)[0])
 
 
 METRICS: Mapping[str, Metric] = {
@@ -193,12 +194,33 @@ def paired_difference(
     seed: int = 0,
 ) -> tuple[float, list[float]]:
     """metric(first) - metric(second) on the same patients, and its bootstrap interval."""
+    found = paired_differences({"": metric}, label, first, second, patient, repeats=repeats, level=level, seed=seed)
+    return found[""]
+
+
+def paired_differences(
+    metrics: Mapping[str, Metric],
+    label: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    patient: ArrayLike,
+    *,
+    repeats: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, tuple[float, list[float]]]:
+    """The difference and its interval of several metrics, from the same draws."""
     a, b = Ranked(label, first), Ranked(label, second)
 
-    def difference(weight: Float | None) -> float:
-        return metric.of_draw(Draw(a, weight)) - metric.of_draw(Draw(b, weight))
+    def differences(weight: Float | None) -> list[float]:
+        one, other = Draw(a, weight), Draw(b, weight)
+        return [metric.of_draw(one) - metric.of_draw(other) for metric in metrics.values()]
 
-    return difference(None), interval([difference(w) for w in resamples(patient, repeats, seed)], level)
+    draws = np.array([differences(weight) for weight in resamples(patient, repeats, seed)]).reshape(-1, len(metrics))
+    return {
+        name: (value, interval(draws[:, n], level))
+        for n, (name, value) in enumerate(zip(metrics, differences(None), strict=True))
+    }
 
 
 def resamples(patient: ArrayLike, repeats: int, seed: int) -> Iterator[Float]:
@@ -222,7 +244,7 @@ def interval(values: ArrayLike, level: float = 0.95) -> list[float]:
 
 def calibration(label: ArrayLike, risk: ArrayLike) -> tuple[float, float]:
     """(slope, intercept in the large); NaN when one class is missing."""
-    return Draw(Ranked(label, risk)).calibration
+    return calibration_slope(label, risk), calibration_intercept(label, risk)
 
 
 def _share(part: Float, whole: Float) -> Float:
@@ -230,11 +252,13 @@ def _share(part: Float, whole: Float) -> Float:
     return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
-def _calibrate(rows: Ranked, weight: Float, start: tuple[Float, Float]) -> tuple[Float, Float]:
-    """[slope, intercept] of the label on the logit, and the [intercept] with the logit as offset."""
-    ones, none = np.ones((1, len(weight))), np.zeros(len(weight))
-    line = _newton(np.vstack([rows.logit, ones]), rows.label, none, weight, start[0])
-    return line, _newton(ones, rows.label, rows.logit, weight, start[1])
+def _line(rows: Ranked, weight: Float, start: Float) -> Float:
+    design = np.vstack([rows.logit, np.ones(len(weight))])
+    return _newton(design, rows.label, np.zeros(len(weight)), weight, start)
+
+
+def _constant(rows: Ranked, weight: Float, start: Float) -> Float:
+    return _newton(np.ones((1, len(weight))), rows.label, rows.logit, weight, start)
 
 
 def _newton(design: Float, y: NDArray[np.bool_], offset: Float, weight: Float, start: Float, steps: int = 50) -> Float:

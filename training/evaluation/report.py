@@ -1,32 +1,70 @@
-"""The evaluation as a table for the terminal and as one self-contained HTML page with plots (inline SVG)."""
+"""The evaluation as a table for the terminal and as one self-contained HTML page with plots."""
 
 from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-HEADLINE = ("auroc", "auprc", "min_se_ppv", "brier", "calibration_slope", "calibration_intercept", "utility")
-Line = tuple[str, str, Sequence[tuple[float, float]]]  # name, colour, points
-BLUE, GREY, RED = "#1f5fa8", "#8a8f98", "#b3372f"
+from training.evaluation.plots import plots
 
-_STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#1b1f24}
-table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{padding:.25rem .8rem;border-bottom:1px solid #d8dce1;
-text-align:right}td:first-child,th:first-child{text-align:left}svg{margin:0 1rem 1rem 0}.plots{display:flex;
-flex-wrap:wrap}text{font:11px system-ui,sans-serif;fill:#444}"""
+HEADLINE = {
+    "auroc": "0.5 is chance, 1 perfect ranking",
+    "auprc": "a risk that knows nothing has the prevalence",
+    "min_se_ppv": "largest min(sensitivity, positive predictive value) of any threshold",
+    "brier": "mean squared error of the risk; 0 is perfect",
+    "calibration_slope": "1 is right; below 1 the risks are too extreme",
+    "calibration_intercept": "0 is right; above 0 the risks are too low",
+    "utility": "CinC 2019, at the shipped threshold; never alerting has 0, the best possible alerts 1",
+}
+"""The figures of the contract, in its order, and how to read each."""
+
+AT_THRESHOLD = {
+    "sensitivity": "share of the positive rows that are called",
+    "specificity": "share of the negative rows that are not called",
+    "ppv": "share of the calls that are right",
+    "alert_share": "share of the rows that are called",
+}
+WITHHELD = {
+    "indeterminate_share": "share of the scores inside the band that is published as indeterminate",
+    "coverage_positive": "share of the positive rows whose conformal set holds the event",
+    "coverage_negative": "share of the negative rows whose conformal set holds its absence",
+}
+ALERTS = {
+    "alerts_per_patient_day": "hours with an alert, per patient and day",
+    "ppv": "share of those hours that are within 6 h before onset or later",
+    "shown_per_patient_day": "alerts shown when each one snoozes the next 6 h",
+    "shown_ppv": "share of the shown alerts from 12 h before onset to 3 h after",
+    "false_alarms_per_patient_hour": "shown alerts outside that window, per patient and hour",
+    "sensitivity_by_patient": "share of septic patients alerted within 12 h before onset",
+    "lead_hours": "median hours from the first such alert to onset, and quartiles",
+}
+
+LABELS = {"auroc": "AUROC", "auprc": "AUPRC", "min_se_ppv": "min(Se, PPV)", "brier": "Brier score", "ppv": "PPV"}
+
+_STYLE = """:root{color-scheme:light}body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;
+padding:0 1rem;color:#1b1f24;background:#fff}h1{margin-bottom:.2rem}h2{margin-top:2rem}
+table{border-collapse:collapse;margin:.5rem 0 1rem;font-variant-numeric:tabular-nums}
+td,th{padding:.3rem .8rem;border-bottom:1px solid #d8dce1;text-align:right;vertical-align:top}
+th{background:#f4f6f8}td:first-child,th:first-child,td.words,th.words{text-align:left}td.words{color:#555}
+.wide{overflow-x:auto}.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(26rem,1fr));gap:1rem}
+figure{margin:0;border:1px solid #d8dce1;border-radius:6px;padding:.4rem}svg{width:100%;height:auto}
+svg text{font:11.5px system-ui,sans-serif;fill:#444}svg .title{font-weight:600;font-size:14px;fill:#1b1f24}
+svg .grid{stroke:#e6e9ed}.note{color:#555}@media print{figure,table{break-inside:avoid}}"""
 
 
 def text_table(found: dict[str, Any]) -> str:
-    """The headline figures with intervals, and the controls, for a terminal."""
+    """The headline figures with intervals, alerts and controls, for a terminal."""
     lines = [
         f"{found['task']}: {found['n_patients']} patients, {found['n']} scores, prevalence {found['prevalence']:.4f}; "
         f"model {found['model'].get('name')} {found['model'].get('version')}"
     ]
-    lines += [f"  {name:<24}{with_interval(found, name)}" for name in HEADLINE if found.get(name) is not None]
-    for name, value in found.get("alerts", {}).items():
-        if not name.endswith(("_ci", "_iqr")):
-            lines.append(f"  {name:<34}{number(value)}")
+    for part in (HEADLINE, AT_THRESHOLD, WITHHELD):
+        lines += [f"  {name:<32}{with_interval(found, name)}" for name in part if found.get(name) is not None]
+    alerts = found.get("alerts", {})
+    lines += [f"  {name:<32}{with_interval(alerts, name)}" for name in ALERTS if name in alerts]
     lines += [
-        f"  against {name}: AUROC {row['auroc']:.3f}, model better by {row['model_auroc_minus']:.3f} "
-        f"[{row['model_auroc_minus_ci'][0]:.3f}, {row['model_auroc_minus_ci'][1]:.3f}]"
+        f"  against {name}: AUROC {number(row['auroc'])}, model better by {with_interval(row, 'model_auroc_minus')}; "
+        f"AUPRC {number(row['auprc'])}, by {with_interval(row, 'model_auprc_minus')}"
+        + (f"; utility at its best {number(row['best_utility'])}" if "best_utility" in row else "")
         for name, row in found["controls"].items()
     ]
     return "\n".join(lines)
@@ -34,62 +72,69 @@ def text_table(found: dict[str, Any]) -> str:
 
 def html_report(found: dict[str, Any]) -> str:
     """The page. Nothing in it is loaded from elsewhere."""
-    title = f"Evaluation: {escape(found['task'])}"
-    model = found["model"]
+    title, model = f"Evaluation: {escape(found['task'])}", found["model"]
     return "\n".join(
         [
-            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>',
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f"<title>{title}</title><style>{_STYLE}</style></head><body>",
             f"<h1>{title}</h1>",
             f"<p>Model {escape(str(model.get('name')))} version {escape(str(model.get('version')))}, weights "
             f"<code>{escape(str(model.get('sha256', ''))[:16])}</code>. {found['n_patients']} patients, {found['n']} "
-            f"scores, {found['n_positive']} positive ({found['prevalence']:.2%}). Intervals: 95 %, bootstrap by "
-            "patient. The threshold was chosen on other patients. On the patients of the training set the figures "
-            "say nothing.</p>",
+            f"scores, {found['n_positive']} positive ({found['prevalence']:.2%}).</p>",
+            '<p class="note">Intervals: 95 %, bootstrap by patient. Threshold, calibration and indeterminate band were '
+            "chosen on other patients. On the patients that the model was trained on the figures say nothing.</p>",
             "<h2>Figures</h2>",
-            _table(["", "value", "95 % interval"], _headline(found)),
-            f'<div class="plots">{_plots(found)}</div>',
-            *_alerts(found),
+            _figures(found, HEADLINE),
+            f'<div class="plots">{plots(found)}</div>',
+            *_at_threshold(found),
             "<h2>Against simple controls</h2>",
-            _table(["control", "n", "AUROC", "AUPRC", "model better by (AUROC)", "(AUPRC)"], _control_rows(found)),
+            _table(_CONTROL_HEAD, _control_rows(found)),
+            '<p class="note">“Refitted here” is fitted on these very patients and cross-fitted among them, which the '
+            "model is not. Utility: at the threshold that suits the control best, chosen in hindsight.</p>",
             "<h2>Subgroups</h2>",
-            _table(
-                ["", "n", "positive", "mean risk", "observed", "AUROC", "AUPRC", "calibration in the large"],
-                _subgroup_rows(found),
-            ),
-            "</html>",
+            _table(_GROUP_HEAD, _subgroup_rows(found)),
+            '<p class="note">Groups with fewer than ten positive or negative rows are counted and not judged.</p>',
+            "</body></html>",
         ]
     )
 
 
 def with_interval(found: dict[str, Any], name: str) -> str:
     """`0.871 [0.852, 0.889]`"""
-    limits = found.get(f"{name}_ci")
+    limits = found.get(f"{name}_ci") or found.get(f"{name}_iqr")
     return number(found.get(name)) + (f" [{number(limits[0])}, {number(limits[1])}]" if limits else "")
 
 
 def number(value: Any) -> str:
-    """Three decimals; a dash where there is no number."""
-    return "–" if value is None or value != value else f"{value:.3f}"
+    """Three decimals, two significant digits below a hundredth; a dash where there is no number."""
+    if value is None or value != value:
+        return "–"
+    return f"{value:.2g}" if 0 < abs(value) < 0.01 else f"{value:.3f}"
 
 
-def _headline(found: dict[str, Any]) -> list[list[str]]:
+def _figures(found: dict[str, Any], names: dict[str, str]) -> str:
+    """One row for each figure that there is: its name, value, interval and how to read it."""
     rows = []
-    for name in (*HEADLINE, "sensitivity", "specificity", "ppv", "alert_share"):
+    for name, meaning in names.items():
         if found.get(name) is not None:
-            limits = found.get(f"{name}_ci")
-            shown = f"{number(limits[0])} to {number(limits[1])}" if limits else ""
-            rows.append([name.replace("_", " "), number(found[name]), shown])
-    return rows
+            value, _, limits = with_interval(found, name).partition(" ")
+            rows.append([LABELS.get(name, name.replace("_", " ")), value, limits, meaning])
+    return _table(["", "value", "95 % interval", "how to read it"], rows, words=3)
 
 
-def _alerts(found: dict[str, Any]) -> list[str]:
-    if "alerts" not in found:
+def _at_threshold(found: dict[str, Any]) -> list[str]:
+    if found.get("threshold") is None:
         return []
-    alerts = found["alerts"]
-    rows = [
-        [name.replace("_", " "), with_interval(alerts, name)] for name in alerts if not name.endswith(("_ci", "_iqr"))
-    ]
-    return ["<h2>Alerts at the threshold</h2>", _table(["", "value"], rows)]
+    parts = [f"<h2>At the shipped threshold, {number(found['threshold'])}</h2>", _figures(found, AT_THRESHOLD)]
+    if "indeterminate_share" in found:
+        parts += ["<h2>What is withheld</h2>", _figures(found, WITHHELD)]
+    if "alerts" in found:
+        parts += ["<h2>What alerts would mean on the ward</h2>", _figures(found["alerts"], ALERTS)]
+    return parts
+
+
+_CONTROL_HEAD = ["control", "n", "AUROC", "AUPRC", "utility", "model better by (AUROC)", "(AUPRC)"]
 
 
 def _control_rows(found: dict[str, Any]) -> list[list[str]]:
@@ -99,11 +144,15 @@ def _control_rows(found: dict[str, Any]) -> list[list[str]]:
             str(row["n"]),
             number(row["auroc"]),
             number(row["auprc"]),
+            number(row.get("best_utility")),
             with_interval(row, "model_auroc_minus"),
             with_interval(row, "model_auprc_minus"),
         ]
         for name, row in found["controls"].items()
     ]
+
+
+_GROUP_HEAD = ["", "n", "positive", "mean risk", "observed", "AUROC", "AUPRC", "calibration in the large"]
 
 
 def _subgroup_rows(found: dict[str, Any]) -> list[list[str]]:
@@ -120,67 +169,12 @@ def _subgroup_rows(found: dict[str, Any]) -> list[list[str]]:
     ]
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{top}</tr>{body}</table>"
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int | None = None) -> str:
+    """A table; the column `words` is text and stands left."""
 
+    def row(tag: str, cells: Sequence[str]) -> str:
+        kinds = [' class="words"' if n == words else "" for n in range(len(cells))]
+        return "".join(f"<{tag}{k}>{escape(c)}</{tag}>" for k, c in zip(kinds, cells, strict=True))
 
-def _plots(found: dict[str, Any]) -> str:
-    drawn = found["curves"]
-    diagonal = [(0.0, 0.0), (1.0, 1.0)]
-    reliability = [(risk, share) for risk, share, _ in drawn["reliability"]]
-    most = max([0.05, *(max(pair) for pair in reliability)])
-    decision = drawn["decision"]
-    best = max([0.001, *(b for _, b, _ in decision)])
-    benefit = [(t, max(b, -best / 4)) for t, b, _ in decision]
-    everyone = [(t, b) for t, _, b in decision if b >= -best / 4]
-    return "".join(
-        [
-            plot(
-                "Reliability",
-                "mean risk",
-                "observed share",
-                [("ideal", GREY, [(0, 0), (most, most)]), ("model", BLUE, reliability)],
-            ),
-            plot("ROC", "1 - specificity", "sensitivity", [("chance", GREY, diagonal), ("model", BLUE, drawn["roc"])]),
-            plot("Precision-recall", "recall", "precision", [("model", BLUE, drawn["precision_recall"])]),
-            plot(
-                "Decision curve", "threshold", "net benefit", [("treat all", RED, everyone), ("model", BLUE, benefit)]
-            ),
-        ]
-    )
-
-
-def plot(title: str, x_name: str, y_name: str, lines: Sequence[Line], width: int = 300, height: int = 250) -> str:
-    """One line plot as SVG; the axes span the points, and 0."""
-    points = [point for _, _, line in lines for point in line] or [(0.0, 0.0)]
-    left, right = min(0.0, *(x for x, _ in points)), max(x for x, _ in points) or 1.0
-    low, high = min(0.0, *(y for _, y in points)), max(y for _, y in points) or 1.0
-
-    def place(x: float, y: float) -> str:
-        across = 48 + (x - left) / (right - left or 1) * (width - 60)
-        return f"{across:.1f},{height - 38 - (y - low) / (high - low or 1) * (height - 66):.1f}"
-
-    frame = f'<polyline fill="none" stroke="#333" points="{place(left, high)} {place(left, low)} {place(right, low)}"/>'
-    paths = "".join(
-        f'<polyline fill="none" stroke="{colour}" stroke-width="1.8" points="{" ".join(place(x, y) for x, y in line)}">'
-        f"<title>{escape(name)}</title></polyline>"
-        for name, colour, line in lines
-    )
-    legend = "".join(
-        f'<text x="{width - 90}" y="{height - 62 + 14 * n}" style="fill:{colour}">{escape(name)}</text>'
-        for n, (name, colour, _) in enumerate(lines)
-    )
-    ticks = (
-        f'<text x="4" y="{height - 36}">{low:.2g}</text><text x="4" y="34">{high:.2g}</text>'
-        f'<text x="46" y="{height - 22}">{left:.2g}</text><text x="{width - 30}" y="{height - 22}">{right:.2g}</text>'
-    )
-    names = (
-        f'<text x="{width / 2 - 20}" y="{height - 8}">{escape(x_name)}</text><text x="4" y="14">{escape(y_name)}</text>'
-    )
-    return (
-        f'<svg width="{width}" height="{height}" role="img" aria-label="{escape(title)}">'
-        f'<text x="{width / 2 - 30}" y="14" font-weight="bold">{escape(title)}</text>'
-        f"{frame}{ticks}{names}{paths}{legend}</svg>"
-    )
+    body = "".join(f"<tr>{row('td', cells)}</tr>" for cells in rows)
+    return f'<div class="wide"><table><tr>{row("th", head)}</tr>{body}</table></div>'

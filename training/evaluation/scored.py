@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,13 @@ from services.domain.features import ModelInputs, inputs_at
 from services.domain.features.derived import DERIVED
 from services.domain.features.static import STATIC
 from services.score.offline import Asked, OfflineModel, repository
+from training.evaluation.refitted import refitted, tabular
 
 Float = NDArray[np.float64]
 
 CONTROLS: dict[str, Callable[[ModelInputs], float]] = {
-    "hours in unit (time only)": lambda inputs: float(inputs.arrays["static"][STATIC.index("hours_in_unit")]),
-    "variables measured (missingness only)": lambda inputs: float(inputs.n_variables),
+    "hours in unit": lambda inputs: float(inputs.arrays["static"][STATIC.index("hours_in_unit")]),
+    "variables measured": lambda inputs: float(inputs.n_variables),
     "age": lambda inputs: float(inputs.arrays["static"][STATIC.index("age_years")]),
     "NEWS2 (partial)": lambda inputs: float(inputs.arrays["derived"][DERIVED.index("news2_partial")]),
     "SOFA (partial)": lambda inputs: float(inputs.arrays["derived"][DERIVED.index("sofa_partial")]),
@@ -39,6 +39,7 @@ class Scores:
     groups: dict[str, NDArray[np.object_]] = field(default_factory=dict)  # subgroup variable -> value of each row
     controls: dict[str, Float] = field(default_factory=dict)
     threshold: float | None = None
+    band: tuple[float, float] | None = None  # open interval of risks that are published as indeterminate
     model: dict[str, Any] = field(default_factory=dict)
     hourly: bool = False  # one row an hour, scored with the utility; else one row a stay
 
@@ -56,37 +57,30 @@ class Question:
 
 
 def score(task: str, outcome: str, questions: Iterable[Question], *, hourly: bool) -> Scores:
-    """The shipped `risk_fusion` on every question. Raises ManifestError when it is not there or cannot be used."""
+    """The shipped `risk_fusion` on every question, and the controls beside it.
+
+    Raises ManifestError when the model is not there or cannot be used.
+    """
     model = OfflineModel(repository())
     place = model.outcomes.index(outcome)
-    rows: dict[str, list[Any]] = {"label": [], "risk": [], "patient": [], "hours": []}
-    groups: dict[str, list[str]] = {}
-    controls: dict[str, list[float]] = {}
+    gathered = _Gathered()
     for question in questions:
         inputs = inputs_at(question.asked.record, question.asked.as_of_ms)
-        if not inputs:
-            continue
-        risk = _risks(model, inputs, place)
-        rows["label"] += list(question.label)
-        rows["risk"] += risk.tolist()
-        rows["patient"] += [question.cluster or question.asked.patient] * len(inputs)
-        rows["hours"] += list(question.hours)
-        for name, value in {**_common(inputs[-1]), **question.groups}.items():
-            groups.setdefault(name, []).extend([value] * len(inputs))
-        for name, control in CONTROLS.items():
-            controls.setdefault(name, []).extend(float(np.nan_to_num(control(i), nan=-1.0)) for i in inputs)
-        for name, number in question.controls.items():
-            controls.setdefault(name, []).extend([number] * len(inputs))
+        if inputs:
+            gathered.add(question, inputs, _risks(model, inputs, place))
     spec = model.manifest.outcomes[place]
+    label, patient = np.asarray(gathered.label, dtype=bool), np.asarray(gathered.patient, dtype=object)
     return Scores(
         task=task,
-        label=np.asarray(rows["label"], dtype=bool),
-        risk=np.asarray(rows["risk"], dtype=np.float64),
-        patient=np.asarray(rows["patient"], dtype=object),
-        hours=np.asarray(rows["hours"], dtype=np.float64),
-        groups={name: np.asarray(values, dtype=object) for name, values in groups.items()},
-        controls={name: np.asarray(values) for name, values in controls.items()},
+        label=label,
+        risk=np.asarray(gathered.risk, dtype=np.float64),
+        patient=patient,
+        hours=np.asarray(gathered.hours, dtype=np.float64),
+        groups={name: np.asarray(values, dtype=object) for name, values in gathered.groups.items()},
+        controls={name: np.asarray(values, np.float64) for name, values in gathered.controls.items()}
+        | refitted(gathered.tabular, label, patient),
         threshold=spec.threshold,
+        band=spec.indeterminate,
         model={
             "name": model.manifest.model,
             "version": model.manifest.version,
@@ -94,6 +88,34 @@ def score(task: str, outcome: str, questions: Iterable[Question], *, hourly: boo
         },
         hourly=hourly,
     )
+
+
+class _Gathered:
+    """Rows of the patients asked about so far."""
+
+    def __init__(self) -> None:
+        self.label: list[bool] = []
+        self.risk: list[float] = []
+        self.patient: list[str] = []
+        self.hours: list[float] = []
+        self.groups: dict[str, list[str]] = {}
+        self.controls: dict[str, list[float]] = {}
+        self.tabular: list[NDArray[np.float32]] = []
+
+    def add(self, question: Question, inputs: Sequence[ModelInputs], risk: Float) -> None:
+        rows = len(inputs)
+        self.label += question.label
+        self.risk += risk.tolist()
+        self.patient += [question.cluster or question.asked.patient] * rows
+        self.hours += question.hours
+        self.tabular.append(tabular(inputs))
+        for group, value in {**_common(inputs[-1]), **question.groups}.items():
+            self.groups.setdefault(group, []).extend([value] * rows)
+        for name, control in CONTROLS.items():
+            values = [control(one) for one in inputs]
+            self.controls.setdefault(name, []).extend(v if v == v else -1.0 for v in values)
+        for name, number in question.controls.items():
+            self.controls.setdefault(name, []).extend([number] * rows)
 
 
 def _risks(model: OfflineModel, inputs: Sequence[ModelInputs], place: int) -> Float:
@@ -117,6 +139,3 @@ def age_band(age: float) -> str:
     if not age >= 0:
         return "unknown"
     return next(name for top, name in ((45, "<45"), (65, "45-64"), (80, "65-79"), (np.inf, "80+")) if age < top)
-
-
-Reader = Callable[[Path, int | None], Scores]

@@ -77,6 +77,17 @@ def utility_with_interval(
     return _normalised(sums), interval(draws)
 
 
+def best_utility(label: ArrayLike, score: ArrayLike, patient: ArrayLike) -> float:
+    """The normalised utility of calling at the threshold of the score that suits best, chosen in hindsight."""
+    labels, scores = np.asarray(label).astype(bool), np.asarray(score, dtype=np.float64)
+    parts = [np.subtract(*hourly(labels[rows])) for rows in runs(patient)]
+    gain = np.concatenate(parts) if parts else np.zeros(0)
+    order = np.argsort(-scores, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    _, best, silence = patient_sums(labels, labels, patient).sum(axis=0)
+    return float(max(0.0, np.cumsum(gain[order])[ends].max()) / (best - silence)) if best > silence else float("nan")
+
+
 def runs(patient: ArrayLike) -> Iterator[slice]:
     """One slice for each patient's rows. Raises ValueError when a patient's rows do not stand together."""
     names = np.asarray(patient)

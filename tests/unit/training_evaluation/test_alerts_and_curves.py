@@ -55,3 +55,13 @@ def test_curves_begin_and_end_where_they_must() -> None:
     assert points[-1] == (1.0, 1.0)
     assert len(points) <= 200
     assert precision_recall(label, risk)[-1] == (1.0, pytest.approx(label.mean()))
+
+
+def test_a_thinned_curve_keeps_its_steep_beginning_and_both_ends() -> None:
+    rng = np.random.default_rng(0)
+    label = rng.random(20_000) < 0.02
+    points = precision_recall(label, rng.random(20_000) + label * 0.9)
+    recall = np.array([r for r, _ in points])
+    assert len(points) <= 201
+    assert recall[-1] == 1
+    assert np.diff(recall).max() < 0.05

@@ -29,6 +29,7 @@ def scores(hourly: bool = True, patients: int = 60, hours: int = 24) -> Scores:
         groups={"sex": np.where(np.arange(n) // hours % 2 == 0, "male", "female").astype(object)},
         controls={"hours": np.tile(np.arange(hours, dtype=float), patients)},
         threshold=0.45,
+        band=(0.2, 0.3),
         model={"name": "risk_fusion", "version": "1", "sha256": "00"},
         hourly=hourly,
     )
@@ -42,6 +43,23 @@ def test_every_headline_figure_has_its_interval_beside_it(hourly: bool) -> None:
         low, high = found[f"{key}_ci"]
         assert low <= found[key] <= high, key
     assert (found["utility"] is None) == (not hourly)
+
+
+@pytest.mark.parametrize("hourly", [True, False])
+def test_what_holds_at_the_shipped_threshold_has_intervals_and_what_is_withheld_is_told(hourly: bool) -> None:
+    some = scores(hourly)
+    found = evaluate_scores(some, repeats=40)
+    called, y = some.risk >= 0.45, some.label
+    assert found["ppv"] == pytest.approx(y[called].mean())
+    assert found["sensitivity"] == pytest.approx(called[y].mean())
+    assert found["specificity"] == pytest.approx((~called)[~y].mean())
+    for key in ("ppv", "sensitivity", "specificity", "alert_share"):
+        low, high = found[f"{key}_ci"]
+        assert low <= found[key] <= high, key
+    assert found["indeterminate_share"] == pytest.approx(((some.risk > 0.2) & (some.risk < 0.3)).mean())
+    assert found["coverage_positive"] == pytest.approx((some.risk[y] >= 0.2).mean())
+    assert found["coverage_negative"] == pytest.approx((some.risk[~y] <= 0.3).mean())
+    assert ("best_utility" in found["controls"]["hours"]) == hourly
 
 
 def test_the_json_has_no_nan_and_comes_back_the_same() -> None:

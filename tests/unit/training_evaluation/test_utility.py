@@ -88,3 +88,14 @@ def test_the_interval_holds_the_value_and_narrows_with_more_patients() -> None:
     for value, (low, high) in (few, many):
         assert low <= value <= high
     assert many[1][1] - many[1][0] < few[1][1] - few[1][0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000))
+def test_the_best_utility_is_that_of_the_best_threshold(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    label = np.concatenate([np.arange(12) >= first for first in rng.integers(2, 20, 6)])
+    patient, score = np.repeat(np.arange(6), 12), np.round(rng.random(72), 1)
+    if label.any():
+        tried = [u.utility(label, score >= t, patient) for t in (*np.unique(score), 2.0)]
+        assert u.best_utility(label, score, patient) == pytest.approx(max(tried))
