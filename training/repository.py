@@ -1,8 +1,9 @@
-"""Writes an encoder's folder of the model repository: graph, server configurations, manifest."""
+"""The encoders' training program, and their folder of the model repository: graph, configurations, manifest."""
 
 import argparse
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +76,34 @@ def _tensors(kind: str, values: Any) -> str:
     return f"{kind} [\n" + ",\n".join(lines) + "\n]\n"
 
 
-def encoder_options(task: str, data: str) -> argparse.ArgumentParser:
+def encoder_program(
+    task: str, model: str, data: str, train: Callable[[Path, Path], list[dict[str, Any]]], words: Sequence[str] | None
+) -> int:
+    """`wardstream train TASK` of an encoder; returns the exit status.
+
+    `train(data, repository)` publishes `model` and returns the cross-validated figures of each seed; FileNotFoundError
+    is answered with a sentence. `data` says what the folder must hold.
+    """
+    options = _encoder_options(task, data).parse_args(words)
+    repository = MODEL_REPOSITORY if options.publish else Path(options.out)
+    try:
+        figures = train(options.data, repository)
+    except FileNotFoundError as error:
+        print(f"wardstream train: not found: {error}", file=sys.stderr)
+        return 1
+    for number, row in enumerate(figures):
+        low, high = row["auroc_ci"]
+        print(
+            f"seed {number}: cross-validated AUROC {row['auroc']:.3f} [{low:.3f}, {high:.3f}], AUPRC {row['auprc']:.3f}"
+        )
+    print(f"wrote {repository / model}")
+    return 0
+
+
+def _encoder_options(task: str, data: str) -> argparse.ArgumentParser:
     """The options that training an encoder has."""
     parser = argparse.ArgumentParser(prog=f"wardstream train {task}")
     parser.add_argument("--data", type=Path, required=True, help=data)
     parser.add_argument("--out", type=Path, default=HOME, help=f"model repository to write to (default {HOME})")
     parser.add_argument("--publish", action="store_true", help="write into model_repository/")
     return parser
-
-
-def target(options: argparse.Namespace) -> Path:
-    """The model repository that the options name."""
-    return MODEL_REPOSITORY if options.publish else Path(options.out)

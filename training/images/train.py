@@ -25,7 +25,7 @@ from training.images.data import Radiographs, read_radiographs
 from training.images.export import MODEL, publish
 from training.images.network import EMBEDDING, Head, Trunk, load_imagenet, pool
 from training.progress import progress
-from training.repository import encoder_options, target
+from training.repository import encoder_program
 
 VIEWS = 8
 """Random views of each picture, beside the picture itself."""
@@ -137,17 +137,7 @@ def train(data: Path, repository: Path) -> list[dict[str, Any]]:
 
 def main(words: Sequence[str] | None = None) -> int:
     """`wardstream train cxr-pneumonia`; returns the exit status."""
-    options = encoder_options("cxr-pneumonia", "folder with labels.csv and the pictures").parse_args(words)
-    try:
-        figures = train(options.data, target(options))
-    except FileNotFoundError as error:
-        print(f"wardstream train: not found: {error}", file=sys.stderr)
-        return 1
-    for row in figures:
-        low, high = row["auroc_ci"]
-        print(f"seed {row['seed']}: AUROC {row['auroc']:.3f} [{low:.3f}, {high:.3f}], Brier {row['brier']:.3f}")
-    print(f"wrote {target(options) / MODEL}")
-    return 0
+    return encoder_program("cxr-pneumonia", MODEL, "folder with labels.csv and the pictures", train, words)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from training.eicu.targets import TARGETS, read_targets, standardised
 from training.evaluation.metrics import summary
 from training.notes.model import SEMANTIC, Corpus, NoteTable, Semantics, fit_semantics, fit_table
 from training.progress import progress
-from training.repository import encoder_options, publish_encoder, target, tidy
+from training.repository import encoder_program, publish_encoder, tidy
 
 MODEL = "note_encoder"
 OPSET = 18
@@ -126,17 +126,7 @@ def train(data: Path, repository: Path) -> list[dict[str, Any]]:
 
 def main(words: Sequence[str] | None = None) -> int:
     """`wardstream train notes`; returns the exit status."""
-    options = encoder_options("notes", "folder with eICU's csv.gz tables").parse_args(words)
-    try:
-        figures = train(options.data, target(options))
-    except FileNotFoundError as error:
-        print(f"wardstream train: not found: {error}", file=sys.stderr)
-        return 1
-    for seed, row in zip(SEEDS, figures, strict=True):
-        low, high = row["auroc_ci"]
-        print(f"seed {seed}: death from the notes alone, AUROC {row['auroc']:.3f} [{low:.3f}, {high:.3f}]")
-    print(f"wrote {target(options) / MODEL}")
-    return 0
+    return encoder_program("notes", MODEL, "folder with eICU's csv.gz tables", train, words)
 
 
 if __name__ == "__main__":
