@@ -1,7 +1,8 @@
 """What each kind of data is worth on eICU: series, text, static, each alone, each left out, all together.
 
 `series` are the serving features and APACHE's acute physiology score, worked out from the first day's worst values by
-its published tables (not read from the published results).
+its published tables (not read from the published results). These are plain models, fitted anew for each set; the served
+model's own ablation is `training.fusion.ablation`.
 
 Whole hospitals are left out (grouped five-fold, three shuffles). In every fold everything is fitted on the other
 hospitals: the note encoder (its vectors of the training stays cross-fitted once more inside), imputation, scaling,
@@ -28,9 +29,8 @@ from sklearn.preprocessing import StandardScaler
 
 from services.domain.features import model_inputs
 from services.domain.features.series import STATISTIC
-from training.eicu.aps import acute_physiology
+from training.eicu.aps import first_day_score
 from training.eicu.dataset import AS_OF_MS, Stay, load_stays
-from training.eicu.tables import read_cut
 from training.eicu.targets import read_targets, standardised
 from training.evaluation.metrics import auprc, auroc, paired_difference, summary
 from training.notes.model import Corpus, fit_semantics, fit_table
@@ -72,7 +72,8 @@ def ablate(folder: Path, *, seeds: Sequence[int] = SEEDS, repeats: int = 1000) -
     stays = load_stays(folder)
     corpus, targets = corpus_of(stays), read_targets(folder, pd.Index([stay.stay for stay in stays]))
     blocks = tabular(stays)
-    blocks["series"] = np.hstack([blocks["series"], first_day_score(folder, stays)[:, None]])
+    score = first_day_score(folder, pd.Index([stay.stay for stay in stays]))
+    blocks["series"] = np.hstack([blocks["series"], score[:, None]])
     hospitals = np.array([stay.hospital for stay in stays])
     runs = [risks(blocks, corpus, targets, hospitals, seed) for seed in progress(seeds, "shuffles")]
     return report(stays, {name: np.stack([run[name] for run in runs]) for name in SETS}, repeats)
@@ -87,14 +88,6 @@ def tabular(stays: Sequence[Stay]) -> dict[str, Float]:
         series.append(np.concatenate([kept, arrays["derived"]]))
         static.append(arrays["static"])
     return {name: np.stack(rows).astype(np.float64) for name, rows in (("series", series), ("static", static))}
-
-
-def first_day_score(folder: Path, stays: Sequence[Stay]) -> Float:
-    """float64 [stays]: the acute physiology score, NaN for a stay without APACHE's first-day variables."""
-    numbers = pd.Index([stay.stay for stay in stays])
-    rows = read_cut(folder, "apacheApsVar", numbers).drop_duplicates("patientunitstayid")
-    known = pd.Series(acute_physiology(rows), index=rows["patientunitstayid"].to_numpy())
-    return np.asarray(known.reindex(numbers), dtype=np.float64)
 
 
 def risks(

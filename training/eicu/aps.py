@@ -6,10 +6,13 @@ get no points.
 """
 
 from bisect import bisect_right
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from training.eicu.tables import read_cut
 
 Bands = tuple[tuple[float, ...], tuple[int, ...]]  # lower bounds of the bands after the first; points of each band
 
@@ -45,6 +48,15 @@ NEURO_OPEN = {
 def acute_physiology(aps: pd.DataFrame) -> NDArray[np.float64]:
     """float64 [rows] of the score for rows of `apacheApsVar` (-1 unknown)."""
     return np.array([_score(row) for row in aps.to_dict("records")], dtype=np.float64)
+
+
+def first_day_score(folder: Path, stays: "pd.Index[int]") -> NDArray[np.float64]:
+    """float64 [stays]: the score from `apacheApsVar` in `folder`, NaN for a stay that is not in it."""
+    rows = read_cut(folder, "apacheApsVar", stays).drop_duplicates("patientunitstayid")
+    if "heartrate" not in rows:
+        return np.full(len(stays), np.nan)
+    known = pd.Series(acute_physiology(rows), index=rows["patientunitstayid"].to_numpy())
+    return np.asarray(known.reindex(stays), dtype=np.float64)
 
 
 def _score(row: dict[str, float]) -> float:

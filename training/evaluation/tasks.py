@@ -44,18 +44,22 @@ def mortality_24h(path: Path, limit: int | None = None) -> Scores:
     """eICU (csv.gz tables): once, 24 h after admission to the unit, with the shipped note encoder's vectors."""
 
     def questions() -> Iterator[Question]:
+        import pandas as pd
+
+        from training.eicu.aps import first_day_score
         from training.eicu.dataset import AS_OF_MS, load_stays
         from training.eicu.encode import NoteEncoder
 
         encoder = NoteEncoder.shipped()
-        for stay in progress(load_stays(path)[:limit], "stays"):
+        stays = load_stays(path)[:limit]
+        physiology = first_day_score(path, pd.Index([stay.stay for stay in stays]))
+        for stay, points in zip(progress(stays, "stays"), physiology.tolist(), strict=True):
             asked = Asked(str(stay.stay), stay.record(encoder.embeddings(stay)), [AS_OF_MS])
             groups = {"ethnicity": stay.ethnicity, "unit": stay.unit}
-            controls = {"APACHE IVa (published)": stay.apache_iva}
+            controls = {"APACHE IVa (published)": stay.apache_iva, "acute physiology score (APACHE)": points}
             yield Question(asked, [stay.death], [24.0], groups, controls, stay.patient)
 
-    found = score("mortality-24h", "mortality", questions(), hourly=False)
-    return found
+    return score("mortality-24h", "mortality", questions(), hourly=False)
 
 
 def cxr_pneumonia(path: Path, limit: int | None = None) -> Scores:
