@@ -5,6 +5,7 @@ folds of the model, so that the comparison is paired.
 """
 
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -55,11 +56,17 @@ def controls(lesson: Lesson, title: str, keep: float = 1.0, home: Path | None = 
     for name, columns in CONTROLS.items():
         only = lesson._replace(columns=np.intersect1d(lesson.columns, columns))
         found[name] = cross_fit(only, settings, title=f"control {name} {title}", home=home)
-    return {**found, PLAIN: _plain(lesson, title, keep)}
+    return {**found, PLAIN: _plain(lesson, title, keep, home)}
 
 
-def _plain(lesson: Lesson, title: str, keep: float) -> NDArray[np.float32]:
+def _plain(lesson: Lesson, title: str, keep: float, home: Path | None) -> NDArray[np.float32]:
     columns = np.intersect1d(lesson.columns, PLAIN_COLUMNS)
+    facts = (columns.tolist(), keep, len(lesson.rows), float(np.nansum(lesson.label)))
+    mark = blake2b(repr(facts).encode(), digest_size=6).hexdigest()
+    file = None if home is None else home / f"control-{PLAIN}-{title}-{mark}.npy".replace(" ", "-")
+    if file is not None and file.exists():
+        kept: NDArray[np.float32] = np.load(file)
+        return kept
     rows, weight = drawn(lesson, keep, seed=1)
     inputs, label = matrix(lesson.table, rows, columns), lesson.label[rows] > 0
     scores = np.full(len(lesson.table), np.nan, np.float32)
@@ -69,4 +76,6 @@ def _plain(lesson: Lesson, title: str, keep: float) -> NDArray[np.float32]:
         model.fit(inputs[seen], label[seen], sample_weight=weight[seen])
         held = np.flatnonzero(lesson.folds == fold)
         scores[held] = model.decision_function(matrix(lesson.table, held, columns))
+    if file is not None:
+        np.save(file, scores)
     return scores
