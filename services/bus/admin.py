@@ -3,10 +3,11 @@
 import dataclasses
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, OffsetSpec
@@ -20,6 +21,8 @@ READY_TIMEOUT_MS = 30_000  # until every partition of a new topic has a leader; 
 REQUEST_TIMEOUT_MS = 30_000
 HEARSAY_S, HEARSAY_POLL_S = 5.0, 0.1  # in which every broker has heard of a new topic, also on a busy machine
 _NOT_HEARD = (UnknownTopicOrPartitionError.errno, LeaderNotAvailableError.errno)
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +122,7 @@ def _differences(client: KafkaAdminClient, wanted: Sequence[Topic], settings: Se
     differences = [Difference(topic.name, "absent") for topic in wanted if topic.name not in described]
     if not found:
         return differences
-    resources = [ConfigResource(ConfigResourceType.TOPIC, topic.name, None) for topic in found]
-    configs = client.describe_configs(resources, config_filter="all")["topic"]
+    configs = _configured(client, [topic.name for topic in found])
     for topic in found:
         parts = described[topic.name]
         checks = {
@@ -128,19 +130,35 @@ def _differences(client: KafkaAdminClient, wanted: Sequence[Topic], settings: Se
             "replication": (str(settings.replication), str(len(parts[0]["replica_nodes"]))),
         }
         for key, value in topic_configs(topic, settings).items():
-            checks[key] = (value, str(configs[topic.name][key]["value"]))
+            checks[key] = (value, configs[topic.name].get(key, "not told"))
         differences += [Difference(topic.name, what, *pair) for what, pair in checks.items() if pair[0] != pair[1]]
     return differences
 
 
 def _described(client: KafkaAdminClient, topics: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """The partitions of each topic. A broker that has not heard of a topic that another one has made is asked again."""
+    """The partitions of each topic."""
+
+    def heard(found: list[dict[str, Any]]) -> bool:
+        return not any(one["error_code"] in _NOT_HEARD for one in found)
+
+    found = _asked_again(lambda: client.describe_topics(topics), heard)
+    return {one["name"]: one["partitions"] for one in found if one["partitions"]}
+
+
+def _configured(client: KafkaAdminClient, topics: list[str]) -> dict[str, dict[str, str]]:
+    """The configuration of each topic; empty where we may not see it."""
+    resources = [ConfigResource(ConfigResourceType.TOPIC, topic, None) for topic in topics]
+    ask = partial(client.describe_configs, resources, config_filter="all")
+    found = _asked_again(lambda: ask().get("topic", {}), lambda told: all(told.get(topic) for topic in topics))
+    return {topic: {key: str(one["value"]) for key, one in found.get(topic, {}).items()} for topic in topics}
+
+
+def _asked_again(ask: Callable[[], Answer], heard: Callable[[Answer], bool]) -> Answer:
+    """The answer of a broker that has heard of what another one has made, or the last one after HEARSAY_S."""
     until = time.monotonic() + HEARSAY_S
-    while True:
-        found = client.describe_topics(topics)
-        if not any(one["error_code"] in _NOT_HEARD for one in found) or time.monotonic() > until:
-            return {one["name"]: one["partitions"] for one in found if one["partitions"]}
+    while not heard(answer := ask()) and time.monotonic() < until:
         time.sleep(HEARSAY_POLL_S)
+    return answer
 
 
 def end_offsets(settings: Settings, topics: Iterable[str]) -> dict[tuple[str, int], int]:
