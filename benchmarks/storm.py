@@ -18,6 +18,7 @@ unless
 import argparse
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -49,7 +50,7 @@ from services.local.replay.run import items, replay
 from services.local.replay.source import Item, Source, Stay
 from services.local.replay.sources import open_source
 from services.local.stack import MODEL_REPOSITORY
-from services.local.triton import LocalTriton
+from services.local.triton import LocalTriton, TritonError
 
 SESSION_S = 6  # of consumers, so that a group goes on without a frozen worker before the storm is over
 DRAIN_S = 240.0  # without any step moving: a session times out, tables are read again
@@ -97,10 +98,13 @@ def _merge(item: Item, at_ms: int) -> Item:
 
 
 class Tempo(NamedTuple):
-    """Shortest and longest time that something is down, and between two faults, in seconds."""
+    """Shortest and longest time that something is down, and between two faults, in seconds; whether services freeze;
+    how many of the brokers are killed, of all three also at once."""
 
     down: tuple[float, float] = (0.0, 5.0)
     pause: tuple[float, float] = (0.5, 4.0)
+    freezes: bool = True
+    brokers: int = 3
 
 
 @dataclass
@@ -137,7 +141,7 @@ class System:
         self.rest(SESSION_S + chance.uniform(*self.tempo.down))
         self.services.proceed(name)
 
-    def kill_brokers(self, chance: random.Random, *nodes: int) -> None:
+    def kill_brokers(self, chance: random.Random, nodes: Sequence[int]) -> None:
         """One broker, or all: the power cut."""
         for node in nodes:
             self.kafka.kill_broker(node)
@@ -164,18 +168,16 @@ def faults(system: System) -> dict[str, Fault]:
     found: dict[str, Fault] = {
         f"kill {name}": partial(system.kill_service, name=name) for name in system.services.names
     }
-    for name in FROZEN:
+    for name in FROZEN if system.tempo.freezes else ():
         found[f"freeze {name}"] = partial(system.freeze_service, name=name)
-    for node in range(1, system.kafka.brokers + 1):
-        found[f"kill broker {node}"] = partial(_brokers, system, (node,))
-    found["kill all brokers"] = partial(_brokers, system, tuple(range(1, system.kafka.brokers + 1)))
+    nodes = tuple(range(1, system.tempo.brokers + 1))
+    for node in nodes:
+        found[f"kill broker {node}"] = partial(system.kill_brokers, nodes=(node,))
+    if len(nodes) == system.kafka.brokers:
+        found["kill all brokers"] = partial(system.kill_brokers, nodes=nodes)
     found["kill triton"] = system.kill_triton
     found["kill a model"] = system.kill_model
     return found
-
-
-def _brokers(system: System, nodes: Sequence[int], chance: random.Random) -> None:
-    system.kill_brokers(chance, *nodes)
 
 
 def storm(system: System, chance: random.Random, going: Callable[[], bool], say: Say) -> None:
@@ -185,7 +187,7 @@ def storm(system: System, chance: random.Random, going: Callable[[], bool], say:
     while going():
         waiting = waiting or chance.sample(sorted(known), len(known))
         name = waiting.pop()
-        with suppress(psutil.NoSuchProcess):  # Triton is just being started again
+        with suppress(psutil.NoSuchProcess, TritonError):  # it is just being started again
             say(name)
             known[name](chance)
             system.did[name] += 1
@@ -193,9 +195,9 @@ def storm(system: System, chance: random.Random, going: Callable[[], bool], say:
 
 
 @contextmanager
-def running(folder: Path, tempo: Tempo, names: Sequence[str] = SERVICES) -> Iterator[System]:
-    """The whole system in `folder`, stopped at the end whatever happens."""
-    with LocalKafka(folder / "kafka", 3) as kafka, LocalTriton(folder / "triton", MODEL_REPOSITORY) as triton:
+def running(folder: Path, kafka: LocalKafka, tempo: Tempo, names: Sequence[str] = SERVICES) -> Iterator[System]:
+    """The whole system in `folder` on a Kafka that runs, stopped at the end whatever happens."""
+    with LocalTriton(folder / "triton", MODEL_REPOSITORY) as triton:
         triton.supervise()
         environment = {
             "WARDSTREAM_BOOTSTRAP": kafka.bootstrap,
@@ -256,12 +258,12 @@ def main() -> int:
     say(f"seed {args.seed}")
     casts = choose(args.data, synthetic=args.data is None)
     sources = [(open_source(cast.source, cast.path), args.patients or cast.patients) for cast in casts]
-    with (
-        tempfile.TemporaryDirectory(prefix="wardstream-storm-") as made,
-        running(args.keep or Path(made), Tempo()) as system,
-    ):
-        sent = weather(system, sources, args.seconds, chance, say)
-        verdict = check(system.settings, sent)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # unwinds: what was started is stopped
+    with tempfile.TemporaryDirectory(prefix="wardstream-storm-") as made:
+        folder = args.keep or Path(made)
+        with LocalKafka(folder / "kafka", 3) as kafka, running(folder, kafka, Tempo()) as system:
+            sent = weather(system, sources, args.seconds, chance, say)
+            verdict = check(system.settings, sent)
     say(dict(sorted(system.did.items())))
     say({**verdict.figures, "sent": sent.sent, "sent again": sent.retries})
     for problem in verdict.problems:

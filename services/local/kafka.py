@@ -32,7 +32,7 @@ from services.local.ports import free_ports
 
 HEAP = ("-Xms64m", "-Xmx400m")
 QUICK_START = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto")  # 2 s to ready on two cores
-START_TIMEOUT_S = 60.0  # a cold disk and a busy machine; 2-4 s is usual
+START_TIMEOUT_S = 120.0  # a cold disk and a busy machine; 2-4 s is usual
 STOP_TIMEOUT_S = 30.0  # a broker moves its leaderships away and flushes before it ends
 POLL_S = 0.05
 MAX_MESSAGE_BYTES = 33 << 20  # above the largest topic's (dead letters hold a raw message and its surroundings)
