@@ -65,13 +65,16 @@ def gain_threshold(risk: Array, gain: Array, stay: NDArray[np.int32], draws: int
     return float(np.mean(found))
 
 
-def indeterminate_band(risk: Array, label: Array, coverage: float) -> tuple[float, float] | None:
-    """The open interval of risks whose conformal set holds both answers, at this coverage of each class.
+def conformal_ends(risk: Array, label: Array, coverage: float) -> tuple[float, float]:
+    """Where the conformal sets of the two answers end, at this coverage of each class.
 
-    Class-conditional split conformal prediction (Vovk 2012): 'dies' is in the set of every risk from the
-    (1 - coverage) quantile of those who die upwards, 'lives' up to the coverage quantile of those who live. None
-    when no risk has both answers in its set.
+    Class-conditional split conformal prediction (Vovk 2012): the outcome is in the set of every risk from the
+    (1 - coverage) quantile of those who have it upwards, its absence up to the coverage quantile of those who do not.
     """
     low = float(np.quantile(risk[label == 1], 1 - coverage, method="lower"))
-    high = float(np.quantile(risk[label == 0], coverage, method="higher"))
-    return (low, high) if low < high else None
+    return low, float(np.quantile(risk[label == 0], coverage, method="higher"))
+
+
+def indeterminate_band(ends: tuple[float, float]) -> tuple[float, float] | None:
+    """The open interval of risks whose conformal set holds both answers; None when no risk has both in its set."""
+    return ends if ends[0] < ends[1] else None

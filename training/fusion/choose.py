@@ -49,7 +49,12 @@ class Choice:
 
     calibration: Calibration
     thresholds: list[float]  # by outcome
-    bands: list[tuple[float, float] | None]
+    ends: list[tuple[float, float]]  # of the conformal sets
+
+    @property
+    def bands(self) -> list[tuple[float, float] | None]:
+        """The risks that are withheld, by outcome."""
+        return [calibrate.indeterminate_band(ends) for ends in self.ends]
 
 
 @dataclass
@@ -59,6 +64,7 @@ class Judged:
     logit: NDArray[np.float64]  # calibrated; NaN where there is no score
     alert: NDArray[np.bool_]
     abstained: NDArray[np.bool_]  # the risk lies in the indeterminate band
+    covered: NDArray[np.bool_]  # the conformal set holds what happened
 
 
 def patterns(table: Table) -> list[int]:
@@ -72,7 +78,7 @@ def choose(
 ) -> Choice:
     """The choice on the rows `use` of each table; `blended` are the outcomes that have trees."""
     calibration = Calibration.none(len(outcomes))
-    thresholds, bands = [], []
+    thresholds, ends = [], []
     for k, outcome in enumerate(outcomes):
         knowing = {n: t for n, t in tables.items() if outcome in t.labels}
         _calibrate(calibration, k, parts, knowing, outcome, outcome in blended, use)
@@ -84,8 +90,8 @@ def choose(
             thresholds.append(calibrate.gain_threshold(risk, gains[name][rows], table.stay[rows]))
         else:
             thresholds.append(calibrate.balanced_threshold(risk, label))
-        bands.append(calibrate.indeterminate_band(risk, label, COVERAGE))
-    return Choice(calibration, thresholds, bands)
+        ends.append(calibrate.conformal_ends(risk, label, COVERAGE))
+    return Choice(calibration, thresholds, ends)
 
 
 def nested(
@@ -97,8 +103,7 @@ def nested(
     folds: dict[str, NDArray[np.int8]],
 ) -> dict[str, Judged]:
     """Every row judged by a choice that has not seen its fold."""
-    shape = {n: (len(t), len(outcomes)) for n, t in tables.items()}
-    found = {n: Judged(np.full(s, np.nan), np.zeros(s, np.bool_), np.zeros(s, np.bool_)) for n, s in shape.items()}
+    found = {name: _nothing(len(table), len(outcomes)) for name, table in tables.items()}
     for fold in range(FOLDS):
         others = {n: folds[n] != fold for n in tables}
         choice = choose(parts, tables, gains, outcomes, blended, others)
@@ -108,7 +113,9 @@ def nested(
             risk = calibrate.sigmoid(logit)
             found[name].logit[here] = logit
             found[name].alert[here] = risk >= np.array(choice.thresholds)
-            found[name].abstained[here] = np.stack([_inside(risk[:, k], b) for k, b in enumerate(choice.bands)], 1)
+            low, high = np.array(choice.ends).T
+            found[name].abstained[here] = (risk > low) & (risk < high)
+            found[name].covered[here] = np.where(_happened(table, outcomes)[here], risk >= low, risk <= high)
     return found
 
 
@@ -129,8 +136,15 @@ def calibrated(parts: Parts, name: str, table: Table, made: Calibration) -> NDAr
     return result
 
 
-def _inside(risk: NDArray[np.float64], band: tuple[float, float] | None) -> NDArray[np.bool_]:
-    return (risk > band[0]) & (risk < band[1]) if band else np.zeros(len(risk), np.bool_)
+def _nothing(rows: int, outcomes: int) -> Judged:
+    shape = (rows, outcomes)
+    return Judged(np.full(shape, np.nan), *(np.zeros(shape, np.bool_) for _ in range(3)))
+
+
+def _happened(table: Table, outcomes: Sequence[str]) -> NDArray[np.bool_]:
+    """[rows, outcomes]; False where the data set does not know."""
+    none = np.zeros(len(table), np.float32)
+    return np.stack([table.labels.get(outcome, none) > 0.5 for outcome in outcomes], 1)
 
 
 def _calibrate(made: Calibration, k: int, parts: Parts, tables: Tables, outcome: str, blend: bool, use: Masks) -> None:

@@ -76,6 +76,8 @@ class Rows:
         row = summary(self._label, calibrate.sigmoid(logit), self._patient, repeats=REPEATS)
         row["alert_share"] = float(alert.mean())
         row["abstained"] = float(judged.abstained[self._rows, k].mean())
+        covered = judged.covered[self._rows, k]
+        row["covered"] = [float(covered[self._label].mean()), float(covered[~self._label].mean())]
         if self._gain is not None:
             row["utility"], row["utility_ci"] = self._utility(self._gain * alert)
         return row

@@ -57,9 +57,8 @@ def test_a_score_that_separates_what_gains_from_what_costs_is_cut_between_them()
 
 def test_the_band_covers_each_class_as_stated_on_new_data() -> None:
     logit, label = sample(slope=1.0)
-    band = calibrate.indeterminate_band(calibrate.sigmoid(logit), label, 0.8)
-    assert band is not None
-    low, high = band
+    low, high = calibrate.conformal_ends(calibrate.sigmoid(logit), label, 0.8)
+    assert calibrate.indeterminate_band((low, high)) == (low, high)
     logit, label = sample(slope=1.0, seed=1)
     risk = calibrate.sigmoid(logit)
     assert (risk[label == 1] >= low).mean() == pytest.approx(0.8, abs=0.03)  # 'yes' is in the set
@@ -68,7 +67,7 @@ def test_the_band_covers_each_class_as_stated_on_new_data() -> None:
 
 def test_a_score_that_separates_has_no_band() -> None:
     risk, label = np.array([0.1] * 10 + [0.9] * 10), np.array([0] * 10 + [1] * 10)
-    assert calibrate.indeterminate_band(risk, label, 0.8) is None
+    assert calibrate.indeterminate_band(calibrate.conformal_ends(risk, label, 0.8)) is None
 
 
 def official(label: np.ndarray, alert: np.ndarray) -> float:

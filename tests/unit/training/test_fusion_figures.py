@@ -64,7 +64,8 @@ def test_what_is_withheld_is_counted() -> None:
     stays, gain, score = made()
     shape = (len(stays), 1)
     risk = calibrate.sigmoid(score)
-    judged = Judged(score[:, None], (risk > 0.6)[:, None], np.arange(len(stays)).reshape(shape) < 60)
+    judged = Judged(score[:, None], (risk > 0.6)[:, None], np.arange(len(stays)).reshape(shape) < 60, risk[:, None] > 0)
     row = Rows(stays, SEPSIS, np.arange(len(stays)), gain).judged(judged, 0)
     assert row["abstained"] == pytest.approx(0.1)
+    assert row["covered"] == [1, 1]
     assert row["alert_share"] == pytest.approx((risk > 0.6).mean())
