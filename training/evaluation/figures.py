@@ -19,11 +19,13 @@ from training.evaluation.metrics import (
 )
 from training.evaluation.scored import Float, Scores
 from training.evaluation.utility import best_utility, utility_with_interval
+from training.progress import progress
 
 RANKING = {"auroc": auroc, "auprc": auprc}
 
 MANY_ROWS = 15_000
-"""From so many rows on a fifth of the bootstrap draws is enough: the intervals are narrow, and a draw is slow."""
+"""From so many rows on a fifth of the bootstrap draws is enough (a tenth beside controls and in subgroups): the
+intervals are narrow, and a draw is slow."""
 
 LEAST_IN_GROUP = 10
 """Events, and non-events, below which a subgroup's figures are not computed: they would say nothing."""
@@ -37,13 +39,14 @@ def evaluate_scores(scores: Scores, *, repeats: int = 1000) -> dict[str, Any]:
     """
     if not len(scores.label):
         raise ValueError("no patient of the data set could be asked about")
-    draws = repeats if len(scores.label) < MANY_ROWS else max(50, repeats // 5)
+    many = len(scores.label) >= MANY_ROWS
+    draws, fewer = (max(50, repeats // 5), max(50, repeats // 10)) if many else (repeats, repeats)
     found: dict[str, Any] = {"task": scores.task, "model": scores.model}
     found |= summary(scores.label, scores.risk, scores.patient, repeats=draws)
     found |= _thresholded(scores, draws)
     found |= _withheld(scores)
-    found["controls"] = _controls(scores, draws)
-    found["subgroups"] = _subgroups(scores, draws)
+    found["controls"] = _controls(scores, fewer)
+    found["subgroups"] = _subgroups(scores, fewer)
     found["curves"] = {
         "reliability": curves.reliability(scores.label, scores.risk),
         "roc": curves.roc(scores.label, scores.risk),
@@ -105,7 +108,7 @@ def _controls(scores: Scores, draws: int) -> dict[str, Any]:
     For hourly tasks also the utility at the threshold that suits the control best, chosen in hindsight.
     """
     found: dict[str, Any] = {}
-    for name, control in scores.controls.items():
+    for name, control in progress(scores.controls.items(), "against controls", total=len(scores.controls)):
         known = np.isfinite(control)
         y, risk, patient = scores.label[known], scores.risk[known], scores.patient[known]
         if not known.any() or y.all() or not y.any() or np.ptp(control[known]) == 0:
@@ -124,7 +127,7 @@ def _controls(scores: Scores, draws: int) -> dict[str, Any]:
 
 def _subgroups(scores: Scores, draws: int) -> list[dict[str, Any]]:
     rows = []
-    for variable, values in scores.groups.items():
+    for variable, values in progress(scores.groups.items(), "subgroups", total=len(scores.groups)):
         for value in sorted({str(v) for v in values}):
             inside = np.asarray([str(v) == value for v in values])
             y, risk = scores.label[inside], scores.risk[inside]
