@@ -43,8 +43,8 @@ LABELS = {"auroc": "AUROC", "auprc": "AUPRC", "min_se_ppv": "min(Se, PPV)", "bri
 _STYLE = """:root{color-scheme:light}body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;
 padding:0 1rem;color:#1b1f24;background:#fff}h1{margin-bottom:.2rem}h2{margin-top:2rem}
 table{border-collapse:collapse;margin:.5rem 0 1rem;font-variant-numeric:tabular-nums}
-td,th{padding:.3rem .8rem;border-bottom:1px solid #d8dce1;text-align:right;vertical-align:top}
-th{background:#f4f6f8}td:first-child,th:first-child,td.words,th.words{text-align:left}td.words{color:#555}
+td,th{padding:.3rem .8rem;border-bottom:1px solid #d8dce1;text-align:right;vertical-align:top;
+white-space:nowrap}th{background:#f4f6f8}td:first-child,th:first-child,td.words,th.words{text-align:left}td.words{color:#555;white-space:normal}
 .wide{overflow-x:auto}.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(26rem,1fr));gap:1rem}
 figure{margin:0;border:1px solid #d8dce1;border-radius:6px;padding:.4rem}svg{width:100%;height:auto}
 svg text{font:11.5px system-ui,sans-serif;fill:#444}svg .title{font-weight:600;font-size:14px;fill:#1b1f24}
