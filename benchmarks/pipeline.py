@@ -96,12 +96,13 @@ def run(folder: Path, messages: list[Item], rate: float) -> dict[str, object]:
 
 
 def cpu_seconds(services: Services) -> dict[str, float]:
-    """Processor time so far of each service, of the brokers, of the model server, and of this process (the sender)."""
-    names = {"java": "kafka", "tritonserver": "triton"}
-    rest = dict.fromkeys([*names.values(), "sender"], 0.0)
+    """Processor time so far of each service, of the brokers, of the model server with its model processes, and of this
+    process (the sender)."""
+    rest = {"kafka": 0.0, "triton": 0.0, "sender": 0.0}
     for child in psutil.Process().children(recursive=True):
-        if child.name() in names:
-            rest[names[child.name()]] += sum(child.cpu_times()[:2])
+        name = "kafka" if child.name() == "java" else "triton" if child.name().startswith("triton") else None
+        if name:
+            rest[name] += sum(child.cpu_times()[:2])
     rest["sender"] = time.process_time()
     return services.cpu_seconds() | rest
 

@@ -166,7 +166,7 @@ class Settings:
     models: Path = setting(CHECKOUT / "model_repository", "The model repository, for the models' manifests")
     model: str = setting("risk_fusion", "The model whose risks are published: name or name:version")
     explain_from: float = setting(
-        0.5,
+        1.0,
         "Risks of at least this share of their alert threshold are explained; 0 explains all, at sixty times the cost",
     )
     shadow_model: str = setting("", "A challenger that scores to risk.predictions.shadow: name or name:version")
