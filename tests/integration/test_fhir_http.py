@@ -86,9 +86,7 @@ async def test_a_transaction_has_a_response_for_each_entry(http, publisher):
     assert Bundle.model_validate(answer)
     assert answer["type"] == "transaction-response"
     assert [e["response"]["status"] for e in answer["entry"]] == ["201 Created"] * 3
-    assert (
-        answer["entry"][2]["response"]["outcome"]["issue"][0]["details"]["coding"][0]["code"] == "administrative"
-    )
+    assert answer["entry"][2]["response"]["outcome"]["issue"][0]["details"]["coding"][0]["code"] == "administrative"
     assert [m.key for m in publisher.on(FHIR_RAW)] == [key()]
 
 
