@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -21,7 +20,7 @@ from rich.console import Console
 from services.bus.settings import CHECKOUT, load
 from services.local.drain import await_drained
 from services.local.kafka_artifacts import KAFKA_VERSION
-from services.local.ports import free_ports
+from services.local.ports import free_ports, is_free
 from services.local.processes import ServiceFailed, Services
 from services.local.replay.channels import Edge
 from services.local.replay.command import edge_of, progress_bar, summary
@@ -158,6 +157,8 @@ def _run(args: argparse.Namespace, casts: list[Cast], folder: Path) -> int:
     with ExitStack() as running:
         made = running.enter_context(stack(folder, args.brokers))
         environment, addresses = _environment(made, folder)
+        if not args.once:  # somebody looks at the page: every risk is explained, not only those that alert
+            environment["WARDSTREAM_EXPLAIN_FROM"] = os.environ.get("WARDSTREAM_EXPLAIN_FROM", "0")
         say("starting the services: " + ", ".join(SERVICES))
         services = running.enter_context(Services(SERVICES, folder / "logs", environment))
         if not args.once:
@@ -208,7 +209,7 @@ def replay_all(args: argparse.Namespace, casts: list[Cast], edge: Edge) -> Repla
 def _environment(made: Stack, folder: Path) -> tuple[dict[str, str], dict[str, str]]:
     """The services' variables, and the addresses that people and the replay use."""
     mllp, http, dicom, page = free_ports(4)
-    if _free(PAGE_PORT):
+    if is_free(PAGE_PORT):
         page = PAGE_PORT
     ports = {"MLLP_PORT": mllp, "HTTP_PORT": http, "DICOM_PORT": dicom, "PAGE_PORT": page}
     hosts = dict.fromkeys(("MLLP_HOST", "HTTP_HOST", "DICOM_HOST", "PAGE_HOST"), "127.0.0.1")
@@ -216,16 +217,6 @@ def _environment(made: Stack, folder: Path) -> tuple[dict[str, str], dict[str, s
     environment |= made.environment() | {"WARDSTREAM_OBJECTS": str(folder / "objects"), "WARDSTREAM_HOME": str(folder)}
     addresses = {"mllp": mllp, "http": http, "dicom": dicom, "page": page}
     return environment, {name: f"127.0.0.1:{port}" for name, port in addresses.items()}
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def _stay(services: Services, page: str) -> None:
