@@ -1,6 +1,6 @@
 """PhysioNet/CinC Challenge 2012: the first 48 h of an ICU stay, and death in hospital (Silva et al., CinC 2012).
 
-Reads a folder of the public `.txt` files (`Time,Parameter,Value`), one such file, or a parquet file with the same
+Reads a folder of the public `.txt` files (`Time,Parameter,Value`), one such file, or parquet files with the same
 columns and `RecordID`. `Outcomes-*.txt` is looked for in the folder and beside it. -1 means missing there.
 """
 
@@ -69,8 +69,9 @@ def read(path: Path) -> Iterator[Stay]:
     deaths = _outcomes([*folder.glob("Outcomes*.txt"), *folder.parent.glob("Outcomes*.txt")])
     tables = sorted(folder.glob("*.parquet")) if path.is_dir() else [path]
     if tables and tables[0].suffix == ".parquet":
-        for name, entries in _from_parquet(tables[0]):
-            yield _stay(name, entries, deaths)
+        for table in tables:
+            for name, entries in _from_parquet(table):
+                yield _stay(name, entries, deaths)
         return
     files = [f for f in sorted(path.rglob("*.txt")) if f.stem.isdigit()] if path.is_dir() else [path]
     if not files or not files[0].exists():

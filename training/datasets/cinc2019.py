@@ -1,6 +1,6 @@
 """PhysioNet/CinC Challenge 2019: hourly ICU data with the hour of sepsis (Reyna et al., Crit Care Med 2020).
 
-Reads a folder of the public `.psv` files (one per patient), one such file, or a parquet file with `patient_id`.
+Reads a folder of the public `.psv` files (one per patient), one such file, or parquet files with `patient_id`.
 Hour `ICULOS = i` becomes i hours after admission to the unit.
 """
 
@@ -55,11 +55,11 @@ COLUMNS: dict[str, tuple[str, str, float]] = {
 
 
 def read(path: Path) -> Iterator[Stay]:
-    """The stays in file-name (or row) order. Raises FileNotFoundError, or KeyError naming a missing column."""
-    if path.is_dir() and any(path.glob("*.parquet")):
-        path = next(iter(sorted(path.glob("*.parquet"))))
-    if path.suffix == ".parquet":
-        yield from _from_parquet(path)
+    """The stays in the order of files and rows. Raises FileNotFoundError, or KeyError naming a missing column."""
+    tables = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if tables and tables[0].suffix == ".parquet":
+        for table in tables:
+            yield from _from_parquet(table)
         return
     files = sorted(path.rglob("*.psv")) if path.is_dir() else [path]
     if not files or not files[0].exists():
@@ -80,7 +80,8 @@ def _from_parquet(path: Path) -> Iterator[Stay]:
 
     table = pq.read_table(path)
     patients = table.column("patient_id").to_numpy(zero_copy_only=False).astype(str)
-    columns = {n: _exact(table.column(n).to_numpy(zero_copy_only=False)) for n in table.column_names[1:]}
+    names = [name for name in table.column_names if name != "patient_id"]
+    columns = {name: _exact(table.column(name).to_numpy(zero_copy_only=False)) for name in names}
     edges = np.flatnonzero(np.r_[True, patients[1:] != patients[:-1], True])
     for begin, end in itertools.pairwise(edges):
         yield _stay(str(patients[begin]), {name: values[begin:end] for name, values in columns.items()})

@@ -98,3 +98,17 @@ def test_the_text_and_the_parquet_form_of_the_same_patients_have_the_same_figure
         write(folder)
         found.append(evaluated("sepsis-6h", folder))
     assert found[0] == found[1]
+
+
+def test_a_data_set_in_several_parquet_files_is_read_whole_whatever_the_order_of_its_columns(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "many").mkdir()
+    parquet(tmp_path / "one")
+    table = pq.read_table(tmp_path / "one" / "held-out.parquet")
+    turned = table.select(table.column_names[::-1])
+    middle = STAYS // 2 * HOURS
+    pq.write_table(turned.slice(0, middle), tmp_path / "many" / "a.parquet")
+    pq.write_table(turned.slice(middle), tmp_path / "many" / "b.parquet")
+    whole, parts = list(cinc2019.read(tmp_path / "one")), list(cinc2019.read(tmp_path / "many"))
+    assert len(whole) == STAYS
+    assert [(stay.patient_id, stay.results) for stay in parts] == [(stay.patient_id, stay.results) for stay in whole]
