@@ -7,7 +7,6 @@ from services.bus.settings import BadSetting, Settings
 
 COMPRESSION = "zstd"
 """aiokafka compresses lz4 at its slowest level: 50-110 MB/s here, against 500-700 MB/s for zstd, and less small."""
-LINGER_MS = 0
 MAX_BATCH_BYTES = 512 << 10
 """Of one partition's messages in a request. A client sends one batch a partition at a time, so its default of 16 KiB
 makes a round trip of every record; it stays below the smallest topic's limit of 1 MiB."""
@@ -33,7 +32,6 @@ def aiokafka_producer(settings: Settings, client_id: str = "wardstream") -> dict
         "acks": "all",
         "enable_idempotence": True,
         "compression_type": COMPRESSION,
-        "linger_ms": LINGER_MS,
         "max_batch_size": MAX_BATCH_BYTES,
         "max_request_size": MAX_REQUEST_BYTES,
     }
@@ -45,7 +43,6 @@ def kafka_python_producer(settings: Settings, client_id: str = "wardstream") -> 
         "acks": "all",
         "enable_idempotence": True,
         "compression_type": COMPRESSION,
-        "linger_ms": LINGER_MS,
         "batch_size": MAX_BATCH_BYTES,
         "max_request_size": MAX_REQUEST_BYTES,
     }
@@ -53,12 +50,21 @@ def kafka_python_producer(settings: Settings, client_id: str = "wardstream") -> 
 
 def ssl_context(settings: Settings) -> ssl.SSLContext:
     """TLS towards the brokers, with host names checked and our certificate where one is set. Raises BadSetting."""
+    files = settings.ssl_cafile, settings.ssl_certfile, settings.ssl_keyfile
+    return client_tls(*files, variables="WARDSTREAM_SSL_CAFILE, _CERTFILE or _KEYFILE")
+
+
+def client_tls(authorities: str, certificate: str, key: str, *, variables: str) -> ssl.SSLContext:
+    """TLS towards a server, with its host name checked and our certificate shown where one is named, from PEM files.
+
+    Raises BadSetting naming the `variables` when a file cannot be read.
+    """
     try:
-        context = ssl.create_default_context(cafile=settings.ssl_cafile or None)
-        if settings.ssl_certfile:
-            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile or None)
+        context = ssl.create_default_context(cafile=authorities or None)
+        if certificate:
+            context.load_cert_chain(certificate, key or None)
     except OSError as error:  # ssl.SSLError is one
-        raise BadSetting(f"WARDSTREAM_SSL_CAFILE, _CERTFILE or _KEYFILE: {type(error).__name__}") from error
+        raise BadSetting(f"{variables}: {type(error).__name__}") from error
     return context
 
 

@@ -22,7 +22,7 @@ from faust.types import TP, EventT
 from services.bus import metrics
 from services.bus.admin import create_topics
 from services.bus.changelog import BadTopics, changelog_topic, input_partitions
-from services.bus.connect import COMPRESSION, LINGER_MS, MAX_BATCH_BYTES, MAX_REQUEST_BYTES, ssl_context
+from services.bus.connect import COMPRESSION, MAX_BATCH_BYTES, MAX_REQUEST_BYTES, ssl_context
 from services.bus.engine import BatchStep, KeyedStep, is_batch
 from services.bus.faust_guards import GuardedConsumer, PartitionStore, StateTable, guard
 from services.bus.fold import Folded, fold, map_batch
@@ -240,7 +240,6 @@ def build_app(step: KeyedStep | BatchStep, settings: Settings) -> faust.App:
         consumer_group_instance_id=f"{step.name}-{settings.instance}" if settings.instance else None,
         consumer_max_fetch_size=1 << 20,
         producer_compression_type=COMPRESSION,
-        producer_linger=LINGER_MS / 1000,
         producer_max_batch_size=MAX_BATCH_BYTES,
         producer_max_request_size=MAX_REQUEST_BYTES,
         stream_buffer_maxsize=BUFFER,

@@ -160,18 +160,7 @@ class Together(nn.Module):
         self.members = nn.ModuleList(members)
         self.register_buffer("on", torch.stack([m.on for m in members]).amax(0))
 
-    def forward(
-        self,
-        series: Tensor,
-        static: Tensor,
-        derived: Tensor,
-        note: Tensor,
-        image: Tensor,
-        genomic: Tensor,
-        presence: Tensor,
-        age: Tensor,
-    ) -> Tensor:
-        inputs = (series, static, derived, note, image, genomic, presence, age)
+    def forward(self, *inputs: Tensor) -> Tensor:
         return torch.stack([member(*inputs) for member in self.members]).mean(0)
 
 

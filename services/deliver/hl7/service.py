@@ -3,6 +3,7 @@
 import ssl
 from datetime import timedelta
 
+from services.bus import connect
 from services.bus.health import Health
 from services.bus.run import run_step
 from services.bus.settings import BadSetting, Settings, site_from_settings
@@ -35,10 +36,10 @@ def run_send(settings: Settings) -> None:
     host, port = address(settings)
     tls, health = client_tls(settings), Health(settings.stall_after)
 
-    def connect() -> MllpClient:
+    def client() -> MllpClient:
         return MllpClient(host, port, tls=tls, timeout=settings.hl7_out_ack_timeout)
 
-    run_step(Send(connect, health, give_up=settings.hl7_out_give_up), settings, health)
+    run_step(Send(client, health, give_up=settings.hl7_out_give_up), settings, health)
 
 
 def address(settings: Settings) -> tuple[str, int]:
@@ -53,10 +54,5 @@ def client_tls(settings: Settings) -> ssl.SSLContext | None:
     """TLS towards the receiver, with its host name checked and our certificate where one is set; raises BadSetting."""
     if not settings.hl7_out_tls:
         return None
-    try:
-        context = ssl.create_default_context(cafile=settings.hl7_out_tls_ca or None)
-        if settings.hl7_out_tls_cert:
-            context.load_cert_chain(settings.hl7_out_tls_cert, settings.hl7_out_tls_key or None)
-    except OSError as error:  # ssl.SSLError is one
-        raise BadSetting(f"WARDSTREAM_HL7_OUT_TLS_CA, _CERT or _KEY: {type(error).__name__}") from error
-    return context
+    files = settings.hl7_out_tls_ca, settings.hl7_out_tls_cert, settings.hl7_out_tls_key
+    return connect.client_tls(*files, variables="WARDSTREAM_HL7_OUT_TLS_CA, _CERT or _KEY")

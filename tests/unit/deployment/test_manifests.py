@@ -48,15 +48,15 @@ def built(name, folder=None):
     return name, [document for document in yaml.safe_load_all(made.stdout) if document]
 
 
-def with_components(folder):
-    """An overlay as an operator writes it: production, and all that is optional."""
+def with_components(folder, names=COMPONENTS):
+    """An overlay as an operator writes it: production, and what is optional, all of it by default."""
     inside = os.path.relpath(ROOT / "k8s", folder)
     overlay = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "namespace": "wardstream",
         "resources": [f"{inside}/overlays/production"],
-        "components": [f"{inside}/components/{name}" for name in COMPONENTS],
+        "components": [f"{inside}/components/{name}" for name in names],
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
     return folder

@@ -1,16 +1,14 @@
 """Secured Kafka gives every workload a user of its own, with the rights that the whole system was run with."""
 
-import os
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
 
 from services.bus import rights
 from tests.support import ROOT
-from tests.unit.deployment.test_manifests import component, pod, tool, workloads
+from tests.unit.deployment.test_manifests import component, pod, tool, with_components, workloads
 
 COMPONENT = ROOT / "k8s" / "components" / "secured-kafka"
 
@@ -18,16 +16,7 @@ COMPONENT = ROOT / "k8s" / "components" / "secured-kafka"
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Production with HL7 to a receiver and secured Kafka, as an operator's overlay has it."""
-    folder: Path = tmp_path_factory.mktemp("overlay")
-    inside = os.path.relpath(ROOT / "k8s", folder)
-    overlay = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "namespace": "wardstream",
-        "resources": [f"{inside}/overlays/production"],
-        "components": [f"{inside}/components/hl7-out", f"{inside}/components/secured-kafka"],
-    }
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    folder = with_components(tmp_path_factory.mktemp("overlay"), ("hl7-out", "secured-kafka"))
     command = [tool("kubectl"), "kustomize", str(folder)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
