@@ -215,6 +215,7 @@ FIELDS: dict[type, dict[str, Rule]] = {
         "part_of": _name("fact"),
         "time_assumed": _kept,
         "comment": _text,
+        "unusable": _kept,
     },
     Imaging: {
         **_FACT,

@@ -4,9 +4,10 @@ A `ClinicalEvent` carries *facts*. Each fact has an identity (`id`, unique withi
 `Version`; of two facts with the same identity the higher version wins wherever and whenever it arrives. So a
 record is a function of the set of facts, and corrections, cancellations, repeats and late results need no
 special care. A result that is a text is an `Observation` where it is short, a `Document` where it is long or a file,
-and these share their identity: a report takes the place of its "pending". `Patient` and `Encounter` facts carry
-fields that version one by one: `UNSET` is "this message says nothing of it" (an empty HL7 field), `None` is "this is
-known to have no value" (HL7's `""`).
+and these share their identity: a report takes the place of its "pending". What is said in a way that cannot be used (an
+impossible number, a file that cannot be read) is a fact without a value: what was said before does not hold. `Patient`
+and `Encounter` facts carry fields that version one by one: `UNSET` is "this message says nothing of it" (an empty HL7
+field), `None` is "this is known to have no value" (HL7's `""`).
 """
 
 from datetime import datetime
@@ -150,6 +151,7 @@ class Document(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="documen
     part_of: str = ""  # Document.id of what this is an attachment or other form of: withdrawn with it
     time_assumed: bool = False  # as in `Observation`
     comment: str = ""
+    unusable: bool = False  # its content cannot be read: it only takes the place of what was sent before
 
 
 class Imaging(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="imaging"):

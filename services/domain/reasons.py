@@ -8,6 +8,8 @@ from enum import StrEnum
 
 import msgspec
 
+from services.domain.events import Rank
+
 
 class RejectReason(StrEnum):
     """Why a whole message became a dead letter."""
@@ -67,6 +69,16 @@ class FilterReason(StrEnum):
     NO_PATIENT_REFERENCE = "no_patient_reference"  # a resource or message about nobody: Practitioner, MFN
     NO_PIXELS = "no_pixels"
     TEST_OR_TRAINING = "test_or_training"  # MSH-11 D or T where the site refuses them
+
+
+def replaces(unusable: FilterReason, rank: int) -> bool:
+    """Whether a result or document that cannot be used takes the place of what its sender said of it before.
+
+    What is there and cannot be used does. One without content, or with a pointer to it, says nothing new (HL7 v2.8
+    chapter 2, an empty field; U in table 0085), save in a correction or a withdrawal, which replace it as a whole.
+    """
+    silent = unusable in (FilterReason.NO_VALUE, FilterReason.CONTENT_ELSEWHERE)
+    return not silent or rank >= Rank.AMENDED
 
 
 class Filtered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

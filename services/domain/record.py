@@ -2,7 +2,8 @@
 
 Every part of the record is a register that keeps the highest `Version` it has seen, so folding is associative,
 commutative and idempotent (a join-semilattice), and so is joining two records. Corrections, cancellations and
-late results need no code of their own; a withdrawn result stays as a tombstone and is not shown or scored.
+late results need no code of their own; a withdrawn result, or one corrected to what cannot be used, stays without
+being shown or scored.
 
 What is old is dropped: observations older than `HORIZON_MS` before the patient's newest one, of each series all but
 the `MAX_ROWS` newest by (time, id), and of all series together all but the `MAX_ALL_ROWS` newest by (time, code, id).
@@ -81,6 +82,11 @@ class Row(msgspec.Struct, array_like=True, gc=False):
         return self.version.rank >= Rank.CANCELLED
 
     @property
+    def has_value(self) -> bool:
+        """Whether the result stands and says something."""
+        return self.value is not None and not self.retracted
+
+    @property
     def time_assumed(self) -> bool:
         """Whether no message says when it was: `time` is when it was reported or sent."""
         return self.flag.startswith(_ASSUMED)
@@ -153,12 +159,14 @@ class PatientRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
         for row in rows:
             if until is not None and row.time > until:
                 return
-            if not row.retracted and row.value is not None and not outvoted(row):
+            if row.has_value and not outvoted(row):
                 yield row
 
     def stands(self, document: Document) -> bool:
-        """Whether a document is neither withdrawn, by itself or as a part of another, nor replaced by a short answer to
-        the same request."""
+        """Whether a document can be used and is neither withdrawn, by itself or as a part of another, nor replaced by a
+        short answer to the same request."""
+        if document.unusable:
+            return False
         whole = self.documents.get(document.part_of, document)
         if max(document.version.rank, whole.version.rank) >= Rank.CANCELLED:
             return False
@@ -458,10 +466,15 @@ def _ages(key: str, series: Series) -> Iterator[tuple[int, str, str]]:
 
 
 def newest_time(record: PatientRecord) -> int:
-    """Epoch ms of the newest thing that happened: observation, note, image, move or discharge; 0 if nothing has."""
-    times = [next((r.time for r in reversed(s.rows) if not r.retracted), 0) for s in record.observations.values()]
-    for items in (record.documents, record.imaging):
-        times += [_ms(item.time) for item in items.values() if not item.version.rank >= Rank.CANCELLED]
+    """Epoch ms of the newest thing that happened: observation, note, image, move or discharge; 0 if nothing has.
+
+    What is withdrawn, or has no value, did not happen.
+    """
+    times = [next((r.time for r in reversed(s.rows) if r.has_value), 0) for s in record.observations.values()]
+    times += [
+        _ms(one.time) for one in record.documents.values() if not (one.version.rank >= Rank.CANCELLED or one.unusable)
+    ]
+    times += [_ms(one.time) for one in record.imaging.values() if not one.version.rank >= Rank.CANCELLED]
     for cells in record.encounters.values():
         times += [epoch_ms(cells[name].value) or 0 for name in ("start", "unit_since", "end") if name in cells]
     return max(times, default=0)

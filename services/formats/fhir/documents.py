@@ -7,7 +7,7 @@ from datetime import datetime
 from hashlib import sha256
 
 from services.domain.events import AnyFact, Code, Document, Rank, digest
-from services.domain.reasons import FilterReason
+from services.domain.reasons import FilterReason, replaces
 from services.formats.attachments import Form, form
 from services.formats.fhir import datatypes
 from services.formats.fhir.access import Object, first, items, numbered, obj, text
@@ -15,6 +15,8 @@ from services.formats.fhir.bundle import Entry
 from services.formats.fhir.context import Item, identity
 from services.formats.fhir.observation import RANKS, observations
 from services.formats.texts import html_text
+
+_EMPTY = Form("text/plain", "", None)
 
 _DOC_STATUS = {"preliminary": Rank.PRELIMINARY, "final": Rank.FINAL, "amended": Rank.AMENDED}
 
@@ -30,7 +32,7 @@ def report(item: Item) -> list[AnyFact]:
     forms = list(numbered(resource.get("presentedForm")))
     codes = (datatypes.concept_text(code) for code in items(resource.get("conclusionCode")))
     conclusion = text(resource.get("conclusion")) or "\n".join(filter(None, codes))
-    if forms or conclusion or rank.retracted:
+    if forms or conclusion or rank >= Rank.AMENDED:
         facts += _documents(item, forms, "presentedForm", rank, conclusion)
     elif not facts:
         item.drop(FilterReason.NO_CLINICAL_CONTENT)
@@ -86,7 +88,7 @@ def composition(item: Item) -> list[AnyFact]:
     """
     rank = RANKS.get(text(item.resource.get("status")), Rank.UNKNOWN)
     narrative = "" if rank.retracted else "\n\n".join(_narrative(items(item.resource.get("section"))))
-    if not narrative and not rank.retracted:
+    if not narrative and rank < Rank.AMENDED:
         item.drop(FilterReason.NO_CLINICAL_CONTENT)
         return []
     facts = _documents(item, [], "section", rank, narrative)
@@ -123,6 +125,8 @@ def _replaced(item: Item, by: AnyFact) -> list[AnyFact]:
 
 
 def _documents(item: Item, forms: list[tuple[int, Object]], element: str, rank: Rank, conclusion: str) -> list[AnyFact]:
+    """The forms, else the conclusion. What cannot be read, and the content that a correction takes away, is a document
+    without content: it takes the place of what was sent before."""
     resource = item.resource
     own, issued = _when(item), item.moment(resource.get("issued"), "issued")
     at = own or issued or item.about_when()
@@ -134,7 +138,8 @@ def _documents(item: Item, forms: list[tuple[int, Object]], element: str, rank: 
     encounter = item.encounter(resource.get("encounter") or obj(resource.get("context")).get("encounter"))
     found: list[AnyFact] = []
 
-    def add(n: int, one: Form) -> None:
+    def add(n: int, read: Form | None) -> None:
+        one = read or _EMPTY
         body = one.text.encode() or (one.attachment.data if one.attachment else b"")
         found.append(
             Document(
@@ -150,6 +155,7 @@ def _documents(item: Item, forms: list[tuple[int, Object]], element: str, rank: 
                 encapsulated=one.reference,
                 content_type=one.content_type,
                 time_assumed=own is None,
+                unusable=read is None,
             )
         )
 
@@ -159,19 +165,23 @@ def _documents(item: Item, forms: list[tuple[int, Object]], element: str, rank: 
         add(0, Form("text/plain", conclusion, None))
     if not found and not forms:
         item.drop(FilterReason.NO_VALUE, element)
+    if not found and rank >= Rank.AMENDED:
+        add(0, None)
     return found
 
 
-def _forms(item: Item, forms: list[tuple[int, Object]], element: str, rank: Rank) -> Iterator[tuple[int, Form]]:
-    """The document's forms with their positions; nothing of what a withdrawn one said.
+def _forms(item: Item, forms: list[tuple[int, Object]], element: str, rank: Rank) -> Iterator[tuple[int, Form | None]]:
+    """The document's forms with their positions, None where one cannot be read; nothing of what a withdrawn one said.
 
     They say the same (R4 sections 10.2.4, 2.42.4), so the first that has text speaks for all: a note counts once.
     """
     said = False
     for n, attachment in forms:
-        one = Form("text/plain", "", None) if rank.retracted else _form(item, attachment)
+        one = _EMPTY if rank.retracted else _form(item, attachment)
         if isinstance(one, FilterReason):
             item.drop(one, f"{element}[{n}]")
+            if replaces(one, rank):
+                yield n, None
             continue
         if said:
             one = Form(one.content_type, "", one.attachment)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from services.domain import codes, units
 from services.domain.events import Code, Document, Observation, Original, Rank, digest
-from services.domain.reasons import FilterReason
+from services.domain.reasons import FilterReason, replaces
 from services.formats.fhir import datatypes, times
 from services.formats.fhir.access import Object, first, items, number, numbered, obj, text
 from services.formats.fhir.context import Item
@@ -55,7 +55,8 @@ class Panel(NamedTuple):
 
 
 def observations(item: Item) -> list[Observation | Document]:
-    """The resource's own value and one fact per component. What cannot be used is set aside, each by itself.
+    """The resource's own value and one fact per component. A value that cannot be used is set aside, each by itself;
+    its fact has none (`replaces`).
 
     A text longer than SHORT_TEXT is a `Document` of the same identity, so that it takes the place of its "pending".
     """
@@ -119,10 +120,10 @@ def _fact(item: Item, node: Object, path: str, panel: Panel, part: tuple[str, ..
         return None
     code = codes.to_loinc(sent[0], sent[1:], item.ctx.site)
     value = _value(item, node, path, code)
-    if value is None:
-        if not panel.rank.retracted:
+    if isinstance(value, FilterReason):
+        if not replaces(value, panel.rank):
             return None
-        value = _NOTHING  # it is withdrawn, whatever it was
+        value = _NOTHING
     # Without an id of its own, a result is what was measured and when; a part is named within its whole.
     whole = item.id("observation", *_whole(item), str(times.epoch_ms(panel.time)))
     fact_id = digest(whole, *part, size=8) if part else whole
@@ -192,24 +193,23 @@ def _range(value: Object) -> str:
     return f"{low:g}-{high:g}"
 
 
-def _value(item: Item, node: Object, path: str, code: Code) -> Value | None:
-    """The value[x] of a node; None, with the reason set aside, when there is none that can be used."""
+def _value(item: Item, node: Object, path: str, code: Code) -> Value | FilterReason:
+    """The value[x] of a node; when there is none that can be used, the reason, which is set aside."""
     for kind, read in _READERS.items():
         if node.get(kind) is not None:
             place = f"{path}.{kind}".lstrip(".")
             found = read(item, node[kind], code)
             if isinstance(found, FilterReason):
                 item.drop(found, place)
-                return None
             return found
     other = next((key for key in node if key.startswith("value")), "")
     if other:
         item.drop(FilterReason.UNSUPPORTED_VALUE_TYPE, f"{path}.value[x]".lstrip("."))
-        return None
+        return FilterReason.UNSUPPORTED_VALUE_TYPE
     if node.get("dataAbsentReason"):
         return _NOTHING
     item.drop(FilterReason.NO_VALUE, path)
-    return None
+    return FilterReason.NO_VALUE
 
 
 def _quantity(item: Item, value: object, code: Code) -> Value | FilterReason:

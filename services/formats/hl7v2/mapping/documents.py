@@ -5,7 +5,7 @@ from datetime import datetime
 import msgspec
 
 from services.domain.events import AnyFact, Code, Document, Rank
-from services.domain.reasons import FilterReason
+from services.domain.reasons import FilterReason, replaces
 from services.formats.hl7v2 import times
 from services.formats.hl7v2.er7 import NULL, Segment
 from services.formats.hl7v2.mapping import status
@@ -134,8 +134,10 @@ def _parts(ctx: Context, whole: Document, files: list[tuple[str, str]]) -> list[
         fact = encapsulated(ctx, raw, base)
         if isinstance(fact, FilterReason):
             ctx.drop(fact, where)
-        else:
-            found.append(fact)
+            if not replaces(fact, base.version.rank):
+                continue
+            fact = msgspec.structs.replace(base, unusable=True)
+        found.append(fact)
     return found
 
 

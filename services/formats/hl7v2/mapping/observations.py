@@ -5,13 +5,13 @@ from datetime import datetime
 import msgspec
 
 from services.domain.events import AnyFact, Code, Document, Observation, Original, Rank, Version, digest
-from services.domain.reasons import FilterReason
+from services.domain.reasons import FilterReason, replaces
 from services.formats.hl7v2.er7 import NULL, Segment
 from services.formats.hl7v2.mapping import status
 from services.formats.hl7v2.mapping.codings import observed_code, unit
 from services.formats.hl7v2.mapping.context import Context
 from services.formats.hl7v2.mapping.reports import encapsulated, report
-from services.formats.hl7v2.mapping.values import LONG, Value, read
+from services.formats.hl7v2.mapping.values import LONG, NOTHING, Value, read
 
 LOINC = "http://loinc.org"
 
@@ -112,14 +112,7 @@ class Results:
         unit_text = unit(ctx, obx[6] if size > 6 else "")
         mark = ctx.message.delimiters.repetition
         for repetition in raw.split(mark) if mark and mark in raw else (raw,):
-            value: Value | FilterReason = (
-                read(ctx, kind, repetition, unit_text) if repetition else FilterReason.NO_VALUE
-            )
-            if isinstance(value, FilterReason):
-                if rank < Rank.CANCELLED:
-                    ctx.drop(value, f"{where}-2" if value is FilterReason.UNSUPPORTED_VALUE_TYPE else f"{where}-5")
-                    continue
-                value = Value(None)  # a withdrawn result needs no value
+            value = read(ctx, kind, repetition, unit_text) if repetition else FilterReason.NO_VALUE
             self._add(obx, found, at, rank, value, repetition, unit_text, where)
 
     def comment(self, nte: Segment, owner: str) -> None:
@@ -168,14 +161,11 @@ class Results:
         if at is None:
             return
         rank = self._rank(obx)
-        text = "\n".join(lines).strip()
-        if not text and rank < Rank.CANCELLED:
-            ctx.drop(FilterReason.NO_VALUE, f"{where}-5")
-        elif obx[2] == "TX" and len(lines) == 1 and len(text) <= SHORT_TEXT:
+        text, raw = "\n".join(lines).strip(), obx[5] if len(obx) > 5 else ""
+        if not text or (obx[2] == "TX" and len(lines) == 1 and len(text) <= SHORT_TEXT):
             raw_unit = unit(ctx, obx[6] if len(obx) > 6 else "")
-            value = read(ctx, "ST", obx[5], raw_unit) if text else Value(None)
-            if isinstance(value, Value):
-                self._add(obx, found, at, rank, value, obx[5] if len(obx) > 5 else "", raw_unit, where)
+            value = read(ctx, "ST", raw, raw_unit) if text or raw == NULL else FilterReason.NO_VALUE
+            self._add(obx, found, at, rank, value, raw, raw_unit, where)
         else:
             version = ctx.version(text, rank=rank, issued=self.group.issued)
             timed = self._timed(obx)
@@ -205,8 +195,10 @@ class Results:
         fact = encapsulated(ctx, obx[5] if len(obx) > 5 else "", base)
         if isinstance(fact, FilterReason):
             ctx.drop(fact, f"{where}-5")
-        else:
-            self.facts.append(fact)
+            if not replaces(fact, base.version.rank):
+                return
+            fact = msgspec.structs.replace(base, unusable=True)
+        self.facts.append(fact)
 
     def _add(
         self,
@@ -214,21 +206,24 @@ class Results:
         found: tuple[Code, Code],
         at: Instant,
         rank: int,
-        value: Value,
+        value: Value | FilterReason,
         raw: str,
         unit_text: str,
         where: str,
     ) -> None:
+        """One result. One whose value cannot be used is set aside and yet a fact, without a value: the sender says
+        that what was told before does not hold."""
         ctx = self.ctx
         code, sent = found
         size = len(obx)
-        number, unit_now = value.value, unit_text
-        if isinstance(number, float):
-            quantity = ctx.tables.canonical(code.code if code.system == LOINC else "", number, unit_text)
-            if isinstance(quantity, FilterReason):
-                ctx.drop(quantity, f"{where}-6" if quantity is not FilterReason.IMPLAUSIBLE_VALUE else f"{where}-5")
+        value, unit_now = self._canonical(value, code, unit_text)
+        if isinstance(value, FilterReason):
+            if rank < Rank.CANCELLED:  # of what is withdrawn nobody asks for the value
+                ctx.drop(value, f"{where}-{_FIELDS.get(value, 5)}")
+            if not replaces(value, rank):
                 return
-            number, unit_now = quantity.value, quantity.unit
+            value = NOTHING
+        number = value.value
         timed = self.group.timed or self._timed(obx)
         decoded = ctx.message.decoded
         reference = decoded(obx[7]) if size > 7 and obx[7] and obx[7] != NULL else ""
@@ -249,6 +244,15 @@ class Results:
                 time_assumed=not timed,
             )
         )
+
+    def _canonical(self, value: Value | FilterReason, code: Code, unit_text: str) -> tuple[Value | FilterReason, str]:
+        """The value and its unit; a number in the canonical unit of its code, or why it cannot be had."""
+        if isinstance(value, FilterReason) or not isinstance(value.value, float):
+            return value, unit_text
+        quantity = self.ctx.tables.canonical(code.code if code.system == LOINC else "", value.value, unit_text)
+        if isinstance(quantity, FilterReason):
+            return quantity, unit_text
+        return Value(quantity.value, value.comparator), quantity.unit
 
     def _version(self, rank: int, *content: str) -> Version:
         return self.ctx.version(*content, rank=rank, issued=self.group.issued)
@@ -306,6 +310,13 @@ class Results:
 
 
 _SAME = Original()
+
+_FIELDS = {
+    FilterReason.UNSUPPORTED_VALUE_TYPE: 2,
+    FilterReason.UNKNOWN_UNIT: 6,
+    FilterReason.INCOMPATIBLE_UNIT: 6,
+}
+"""The field of the OBX that makes a value unusable, where it is not the value itself."""
 
 
 def _commented(fact: Observation | Document, comment: str) -> Observation | Document:

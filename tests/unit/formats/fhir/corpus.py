@@ -94,7 +94,8 @@ instance) that is about no patient; `no_clinical_content`, a DiagnosticReport th
 `unsupported_modality`, an ImagingStudy that is not CR, DX, CT or MR; `content_elsewhere`, an attachment that
 names an address without a Binary in the same message; `no_time`, a result that says neither when it
 was made nor when it was issued, in a message whose reports do not say it either; `no_code`, `no_value`,
-`incompatible_unit`, `implausible_value`, as their names say."""
+`incompatible_unit`, `implausible_value`, as their names say. Of a result that is set aside for what its value is there
+is an Observation without a value, so that what an earlier version said does not stand (as in HL7: corpora-hl7.md)."""
 
 
 def page(base: Path) -> str:

@@ -107,13 +107,23 @@ def test_what_cannot_be_used_is_set_aside_with_the_reason_and_the_place(value: d
         ({"effectiveDateTime": "2999-01-01"}, "future_item_timestamp"),
         ({"effectiveDateTime": "0001-01-01"}, "bad_item_timestamp"),
         ({"effectiveDateTime": None}, "no_time"),
-        ({"valueQuantity": {"value": 900, "unit": "/min"}}, "implausible_value"),
-        ({"valueQuantity": {"value": 72, "unit": "mmol/L"}}, "incompatible_unit"),
     ],
 )
 def test_a_result_that_cannot_be_placed_is_set_aside(change: dict, reason: str):
     assert [r for r, _ in reasons(observation(**change))] == [reason]
     assert understood(observation(**change)).events == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"valueQuantity": {"value": 900, "unit": "/min"}}, "implausible_value"),
+        ({"valueQuantity": {"value": 72, "unit": "mmol/L"}}, "incompatible_unit"),
+    ],
+)
+def test_a_result_whose_value_cannot_be_used_is_one_without_a_value(change: dict, reason: str):
+    assert [r for r, _ in reasons(observation(**change))] == [reason]
+    assert only(observation(**change)).value is None
 
 
 def test_a_partial_date_means_its_beginning_in_the_sites_zone():

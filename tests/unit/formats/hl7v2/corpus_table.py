@@ -28,6 +28,9 @@ What the reasons mean here:
 - `no_clinical_content`: MDM notifications (T01, T05, T09) announce a document that comes with another message.
 - `incompatible_unit`: haemoglobin in `g/l-1`, which is gram times litre. `implausible_value`: haemoglobin of 12.5 g/mL.
 
+A result that is set aside for what its value is (all but `no_value` and `content_elsewhere`) is an Observation without
+a value, so that what its sender said of it before does not stand; in a correction (OBX-11 C, A) so are these two.
+
 An NM that holds `<15` (73 of SimHospital's 76 values that are not numbers) is read as its sender means it: comparator
 `<`, value 15. An OBX without a value type is read as text, or as a number where it has a unit.
 

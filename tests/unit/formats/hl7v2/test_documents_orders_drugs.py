@@ -79,7 +79,7 @@ def test_a_notification_without_content_never_empties_a_document(trigger: str) -
 
 def test_other_values_in_a_note_are_results() -> None:
     raw = mdm("T02", LINE.format(1, "a"), "OBX|2|NM|8867-4^HR^LN||80|/min|||||F", "OBX|3|HD|x^y||1.2||||||F")
-    assert [o.value for o in facts(raw, Observation)] == [80.0]
+    assert [o.value for o in facts(raw, Observation)] == [80.0, None]
     assert ("unsupported_value_type", "OBX[3]-2") in reasons(raw)
 
 
