@@ -75,7 +75,7 @@ def _figures(fitted: Fitted, tables: Tables, gained: Gains, plan: Plan, home: Pa
     for name, table in tables.items():
         for outcome in table.labels:
             alone = {name: table}
-            lesson = lesson_of(alone, gained, {name: row_folds(table)}, outcome, {})
+            lesson = lesson_of(alone, gained, {name: row_folds(table)}, outcome)
             checks[f"{outcome} on {name}"] = controls(lesson, f"{outcome} {name}", plan.trees[outcome][0].keep, home)
             if name in gained:
                 found = transfer(lesson, plan.trees[outcome], home)

@@ -73,7 +73,7 @@ def _network_logits(table: Table, plan: Plan, home: Path, kept: set[int]) -> Flo
 
 def _tree_scores(tables: Tables, plan: Plan, home: Path) -> dict[bool, Float]:
     """float64 [seeds, stays] by the fold trees, with the static data (True) and without (False)."""
-    lesson = lesson_of(tables, {}, {n: row_folds(t) for n, t in tables.items()}, OUTCOME, plan.repeat)
+    lesson = lesson_of(tables, {}, {n: row_folds(t) for n, t in tables.items()}, OUTCOME)
     return {known: _scores(lesson, table, plan, home) for known, table in _tables(lesson.table).items()}
 
 

@@ -1,5 +1,7 @@
 """Calibration, thresholds and the indeterminate band: everything that is chosen on validation data."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,14 +25,18 @@ def platt(logit: Array, label: Array, rounds: int = 50, ridge: float = 1e-3) -> 
     return max(float(w[0]), 0.05), float(w[1])
 
 
-def blend_weights(network: Array, trees: Array, label: Array, steps: int = 10) -> tuple[float, float]:
-    """Weights (summing to 1) of the two logits whose mix ranks best: the largest AUROC, of equals the least network.
+def blend_weights(data_sets: Sequence[Array], steps: int = 10) -> tuple[float, float]:
+    """Weights (summing to 1) of the network's and the trees' logits whose mix ranks best: the largest mean AUROC of the
+    data sets, of equals the least network. A data set is [3, rows]: network, trees, label.
 
     Calibration comes after; weights by cross-entropy would pay for the shape of the trees' scores, which need not be
     log-odds of the label.
     """
     shares = np.linspace(0, 1, steps + 1)
-    found = [auroc(label, share * network + (1 - share) * trees) for share in shares]
+    found = [
+        np.mean([auroc(label, share * network + (1 - share) * trees) for network, trees, label in data_sets])
+        for share in shares
+    ]
     share = float(shares[int(np.argmax(found))])
     return share, 1 - share
 

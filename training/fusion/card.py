@@ -19,6 +19,12 @@ SOURCES = {
 }
 Row = dict[str, Any]
 _METRICS = ("auroc", "auprc", "min_se_ppv", "brier", "calibration_slope", "calibration_intercept", "utility")
+_SHARES = {
+    "alert_share": "alerts, share of scores",
+    "abstained": "withheld as indeterminate, share of scores",
+    "covered_with": "conformal coverage reached, with the outcome",
+    "covered_without": "conformal coverage reached, without it",
+}
 _SEEDED = ("auroc", "auprc", "utility")
 
 
@@ -79,8 +85,7 @@ def _figures(fitted: Fitted, figures: dict[str, Any]) -> str:
         "| | " + " | ".join(rows) + " |",
         "|---|" + "---|" * len(rows),
         *(_line(name, [_with_interval(row, name) for row in rows.values()]) for name in _METRICS),
-        _line("alerts, share of scores", [f"{row['alert_share']:.3f}" for row in rows.values()]),
-        _line("conformal coverage reached, with / without the outcome", [_covered(row) for row in rows.values()]),
+        *(_line(title, [_with_interval(row, name) for row in rows.values()]) for name, title in _SHARES.items()),
         _line("prevalence", [f"{row['prevalence']:.4f}" for row in rows.values()]),
         _line("patients", [str(row["n_patients"]) for row in rows.values()]),
         *(_line(f"{m}, one seed's models, mean ± sd", [_seeds(row, m) for row in rows.values()]) for m in _SEEDED),
@@ -117,10 +122,6 @@ def _with_interval(row: Row, name: str) -> str:
 def _seeds(row: Row, name: str) -> str:
     values = [seed[name] for seed in row["seeds"] if name in seed]
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "-"
-
-
-def _covered(row: Row) -> str:
-    return " / ".join(f"{share:.3f}" for share in row["covered"])
 
 
 def _brief(row: Row | None) -> str:

@@ -19,7 +19,7 @@ SERIES, STATIC, NOTE = 0, 1, 2
 FULL = PATTERNS - 1
 """The pattern that stands for: with all that a row has."""
 COVERAGE = 0.8
-"""Of each class, by the indeterminate band."""
+"""Of each class, by the indeterminate band, in every data set that knows the outcome."""
 
 Tables = dict[str, Table]
 Gains = dict[str, NDArray[np.float64]]
@@ -81,16 +81,26 @@ def choose(
     thresholds, ends = [], []
     for k, outcome in enumerate(outcomes):
         knowing = {n: t for n, t in tables.items() if outcome in t.labels}
-        _calibrate(calibration, k, parts, knowing, outcome, outcome in blended, use)
-        name, table = next(iter(knowing.items()))
-        rows = np.flatnonzero(asked(table, outcome, parts.network[name][FULL][:, k], name in gains) & use[name])
-        risk = calibrate.sigmoid(calibrated(parts, name, table, calibration)[rows, k])
-        label = table.labels[outcome][rows].astype(np.float64)
+        if outcome in blended:
+            calibration.network[k], calibration.trees[k] = calibrate.blend_weights(
+                [_scores(parts, n, t, outcome, k, FULL, use, n not in gains) for n, t in knowing.items()]
+            )
+        _calibrate(calibration, k, parts, knowing, outcome, use)
+        risks = {}
+        for name, table in knowing.items():
+            rows = np.flatnonzero(asked(table, outcome, parts.network[name][FULL][:, k], name in gains) & use[name])
+            risk = calibrate.sigmoid(calibrated(parts, name, table, calibration)[rows, k])
+            risks[name] = risk, table.labels[outcome][rows].astype(np.float64), rows
+        name = next(iter(knowing))
+        risk, label, rows = risks[name]
         if name in gains:
-            thresholds.append(calibrate.gain_threshold(risk, gains[name][rows], table.stay[rows]))
+            thresholds.append(calibrate.gain_threshold(risk, gains[name][rows], knowing[name].stay[rows]))
         else:
             thresholds.append(calibrate.balanced_threshold(risk, label))
-        ends.append(calibrate.conformal_ends(risk, label, COVERAGE))
+        lows, highs = zip(
+            *(calibrate.conformal_ends(r, happened, COVERAGE) for r, happened, _ in risks.values()), strict=True
+        )
+        ends.append((min(lows), max(highs)))
     return Choice(calibration, thresholds, ends)
 
 
@@ -147,16 +157,16 @@ def _happened(table: Table, outcomes: Sequence[str]) -> NDArray[np.bool_]:
     return np.stack([table.labels.get(outcome, none) > 0.5 for outcome in outcomes], 1)
 
 
-def _calibrate(made: Calibration, k: int, parts: Parts, tables: Tables, outcome: str, blend: bool, use: Masks) -> None:
-    """Blend and, for every modality pattern, slope and intercept of outcome k, from all its data sets together."""
-    if blend:
-        made.network[k], made.trees[k] = calibrate.blend_weights(*_scores(parts, tables, outcome, k, FULL, use))
+def _calibrate(made: Calibration, k: int, parts: Parts, tables: Tables, outcome: str, use: Masks) -> None:
+    """For every modality pattern, slope and intercept of outcome k, from all its data sets together."""
     fitted: dict[tuple[int, bool], tuple[float, float]] = {}
     known = {p for t in tables.values() for p in patterns(t)}
     for number in range(PATTERNS):
         key = _stand_in(number, known), bool(number >> SERIES & 1)
         if key not in fitted:
-            network, trees, label = _scores(parts, tables, outcome, k, key[0], use)
+            showing = [(n, t) for n, t in tables.items() if key[0] in patterns(t)]
+            found = [_scores(parts, n, t, outcome, k, key[0], use) for n, t in showing]
+            network, trees, label = np.concatenate(found, axis=1)
             fitted[key] = calibrate.platt(
                 made.network[k] * network + made.trees[k] * trees if key[1] else network, label
             )
@@ -164,17 +174,16 @@ def _calibrate(made: Calibration, k: int, parts: Parts, tables: Tables, outcome:
 
 
 def _scores(
-    parts: Parts, tables: Tables, outcome: str, k: int, number: int, use: Masks
-) -> tuple[calibrate.Array, calibrate.Array, calibrate.Array]:
-    """(network, trees, label) of the rows with a label and a score for this pattern, of the tables that can show it."""
-    found = []
-    for name, table in tables.items():
-        if number in patterns(table):
-            network = parts.network[name][number][:, k]
-            rows = np.flatnonzero(use[name] & ~np.isnan(table.labels[outcome]) & ~np.isnan(network))
-            found.append(np.stack([network[rows], parts.trees[name][rows, k], table.labels[outcome][rows]]))
-    network, trees, label = np.concatenate(found, axis=1).astype(np.float64)
-    return network, trees, label
+    parts: Parts, name: str, table: Table, outcome: str, k: int, number: int, use: Masks, only_asked: bool = False
+) -> calibrate.Array:
+    """Network, trees and label, float64 [3, rows], of the table's rows with a label and a score for this pattern;
+    with `only_asked` those of the hour that is asked about."""
+    network = parts.network[name][number][:, k]
+    rows = np.flatnonzero(use[name] & asked(table, outcome, network, hourly=not only_asked))
+    found: calibrate.Array = np.stack(
+        [network[rows], parts.trees[name][rows, k], table.labels[outcome][rows]], dtype=np.float64
+    )
+    return found
 
 
 def _stand_in(number: int, known: set[int]) -> int:

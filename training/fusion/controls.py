@@ -61,7 +61,7 @@ def controls(lesson: Lesson, title: str, keep: float = 1.0, home: Path | None = 
 
 def _plain(lesson: Lesson, title: str, keep: float, home: Path | None) -> NDArray[np.float32]:
     columns = np.intersect1d(lesson.columns, PLAIN_COLUMNS)
-    facts = (columns.tolist(), keep, len(lesson.rows), float(np.nansum(lesson.label)))
+    facts = (columns.tolist(), keep, len(lesson.rows), float(np.nansum(lesson.label)), float(lesson.weight.sum()))
     mark = blake2b(repr(facts).encode(), digest_size=6).hexdigest()
     file = None if home is None else home / f"control-{PLAIN}-{title}-{mark}.npy".replace(" ", "-")
     if file is not None and file.exists():

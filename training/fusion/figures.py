@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.datasets.table import Table
-from training.evaluation.metrics import auprc, auroc, bootstrap, interval, paired_difference, summary
+from training.evaluation.metrics import auprc, auroc, bootstrap, interval, paired_difference, resamples, summary
 from training.fusion import calibrate
 from training.fusion.choose import FULL, Gains, Judged, Tables
 from training.fusion.controls import PLAIN
@@ -74,10 +74,11 @@ class Rows:
         """All figures of the model."""
         logit, alert = judged.logit[self._rows, k], judged.alert[self._rows, k]
         row = summary(self._label, calibrate.sigmoid(logit), self._patient, repeats=REPEATS)
-        row["alert_share"] = float(alert.mean())
-        row["abstained"] = float(judged.abstained[self._rows, k].mean())
         covered = judged.covered[self._rows, k]
-        row["covered"] = [float(covered[self._label].mean()), float(covered[~self._label].mean())]
+        row |= self._share("alert_share", alert)
+        row |= self._share("abstained", judged.abstained[self._rows, k])
+        row |= self._share("covered_with", covered, self._label)
+        row |= self._share("covered_without", covered, ~self._label)
         if self._gain is not None:
             row["utility"], row["utility_ci"] = self._utility(self._gain * alert)
         return row
@@ -111,6 +112,14 @@ class Rows:
             both = self._gain * alert - self._gain * self._alerts(score.astype(np.float64))
             row["utility_gained"], row["utility_gained_ci"] = self._utility(both)
         return row
+
+    def _share(
+        self, name: str, what: NDArray[np.bool_], of: NDArray[np.bool_] | None = None
+    ) -> dict[str, float | list[float]]:
+        """The share of the rows (of those in `of`) that it is true of, and its interval, under `name` and `…_ci`."""
+        of = np.ones(len(what), np.bool_) if of is None else of
+        shares = [float(w[what & of].sum() / w[of].sum()) for w in resamples(self._patient, REPEATS, seed=0)]
+        return {name: float(what[of].mean()), f"{name}_ci": interval(shares)}
 
     def _alerts(self, score: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Alerts at the best threshold of the other folds' patients."""

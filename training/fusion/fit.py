@@ -36,6 +36,10 @@ from training.fusion.train import Score, Settings, logits, train
 from training.fusion.trees import TABULAR
 
 Folds = dict[str, NDArray[np.int8]]
+EARLIER = 1 / 8
+"""Weight of the rows of a stay's earlier hours, which all have the stay's one outcome, beside the hour asked about."""
+ASKED = 4.0
+"""How often the network sees a row of the hour asked about in an epoch."""
 SPARSE = 20_000
 """Rows of a table that calibrate what is seldom sent: patterns of modalities that leave out something it has."""
 
@@ -46,7 +50,9 @@ class Plan:
 
     network: Settings = field(default_factory=Settings)
     trees: dict[str, tuple[TreeSettings, ...]] = field(default_factory=dict)  # by outcome; none: no trees for it
-    repeat: dict[str, float] = field(default_factory=dict)  # by data set: how often its rows count in training
+    repeat: dict[str, float] = field(
+        default_factory=dict
+    )  # by hourly data set: how often the network sees a row in an epoch
     seeds: tuple[int, ...] = (1, 2, 3)  # of the models that are averaged
 
 
@@ -105,23 +111,30 @@ def _rows(tables: Tables, gains: Gains, outcomes: tuple[str, ...], parts: Parts)
     }
 
 
-def lesson_of(tables: Tables, gains: Gains, folds: Folds, outcome: str, repeat: dict[str, float]) -> Lesson:
+def lesson_of(tables: Tables, gains: Gains, folds: Folds, outcome: str) -> Lesson:
     """What the outcome's trees learn from: the rows of all data sets that know it, one after the other."""
     names = [n for n, t in tables.items() if outcome in t.labels]
     table = tables[names[0]] if len(names) == 1 else merge([tables[n] for n in names], TABULAR, outcome)
     label = table.labels[outcome]
     rows = np.flatnonzero(~np.isnan(label))
     gain = gains[names[0]] if len(names) == 1 and names[0] in gains else None
-    weight = np.concatenate([np.full(len(tables[n]), max(1.0, repeat.get(n, 1.0)), np.float32) for n in names])
+    weight = np.concatenate([_weight(tables[n], n in gains) for n in names])
     split = np.concatenate([folds[n] for n in names])
     return Lesson(table, rows, usable_columns(table, rows), label, gain, weight, split)
+
+
+def _weight(table: Table, hourly: bool) -> NDArray[np.float32]:
+    """What each row counts: where the outcome is the stay's, the hour that is asked about most."""
+    if hourly:
+        return np.ones(len(table), np.float32)
+    return np.where(table.hours == table.hours.max(), 1.0, EARLIER).astype(np.float32)
 
 
 def _trees(
     tables: Tables, gains: Gains, folds: Folds, outcome: str, k: int, plan: Plan, parts: list[Parts], home: Path
 ) -> tuple[list[Grown], NDArray[np.intp]]:
     """The outcome's boosters of all kinds and seeds; their out-of-fold scores go into `parts`."""
-    lesson = lesson_of(tables, gains, folds, outcome, plan.repeat)
+    lesson = lesson_of(tables, gains, folds, outcome)
     kinds = plan.trees[outcome]
     made = []
     for seed, part in zip(plan.seeds, parts, strict=True):
@@ -150,7 +163,7 @@ def _networks(
         for fold in range(FOLDS):
             seen = {n: folds[n] != fold for n in tables}
             training = _sources(tables, {n: seen[n] & ~stopping[n] for n in tables}, outcomes, plan)
-            watched = _sources(tables, {n: seen[n] & stopping[n] for n in tables}, outcomes, plan)
+            watched = [_source(t, seen[n] & stopping[n], outcomes) for n, t in tables.items()]
             settings = replace(plan.network, seed=100 * seed + fold)
             title = f"network {seed}, fold {fold}"
             net, state = train(training, validation(watched), settings, home / f"network-{seed}-{fold}.pt", title)
@@ -173,10 +186,19 @@ def _unknown(table: Table, outcomes: tuple[str, ...]) -> NDArray[np.float32]:
 def _sources(
     tables: Tables, chosen: dict[str, NDArray[np.bool_]], outcomes: tuple[str, ...], plan: Plan
 ) -> list[Source]:
-    return [_source(t, chosen[n], outcomes, plan.repeat.get(n, 1.0)) for n, t in tables.items()]
+    """What the network is trained on: of stays with one outcome, the hour that is asked about more than the others."""
+    found = []
+    for name, table in tables.items():
+        if name in plan.repeat:
+            found.append(_source(table, chosen[name], outcomes, plan.repeat[name]))
+        else:
+            asked_about = table.hours == table.hours.max()
+            found.append(_source(table, chosen[name] & asked_about, outcomes, ASKED))
+            found.append(_source(table, chosen[name] & ~asked_about, outcomes, ASKED * EARLIER))
+    return [source for source in found if len(source.rows)]
 
 
-def _source(table: Table, chosen: NDArray[np.bool_], outcomes: tuple[str, ...], repeat: float) -> Source:
+def _source(table: Table, chosen: NDArray[np.bool_], outcomes: tuple[str, ...], repeat: float = 1.0) -> Source:
     known = np.zeros(len(table), np.bool_)
     for outcome in outcomes:
         if outcome in table.labels:

@@ -67,5 +67,6 @@ def test_what_is_withheld_is_counted() -> None:
     judged = Judged(score[:, None], (risk > 0.6)[:, None], np.arange(len(stays)).reshape(shape) < 60, risk[:, None] > 0)
     row = Rows(stays, SEPSIS, np.arange(len(stays)), gain).judged(judged, 0)
     assert row["abstained"] == pytest.approx(0.1)
-    assert row["covered"] == [1, 1]
+    assert row["covered_with"] == row["covered_without"] == 1
+    assert row["abstained_ci"][0] <= row["abstained"] <= row["abstained_ci"][1]
     assert row["alert_share"] == pytest.approx((risk > 0.6).mean())
