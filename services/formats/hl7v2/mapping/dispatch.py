@@ -231,7 +231,8 @@ class Walk:
             if name == "NTE":
                 results.comment(segment, owner)
                 continue
-            owner = name
+            if name != "PRT":  # who took part, between a result and its comments (v2.8 chapter 7.3.1)
+                owner = name
             if name not in known:
                 continue
             count[name] = number = count.get(name, 0) + 1
