@@ -232,7 +232,7 @@ def weather(
         storm(system, chance, lambda: not all(one.done() for one in replays), say)
         sent = [one.result() for one in replays]
     say("the storm is over; waiting until all is processed")
-    if not await_drained(system.settings, DRAIN_S, lambda _: system.revive()):
+    if not await_drained(system.settings, DRAIN_S, lambda _: system.revive(), system.services.names):
         raise RuntimeError(f"nothing has moved for {DRAIN_S:.0f} s")
     return sum(sent, ReplayReport(""))
 

@@ -1,5 +1,5 @@
 """A real tritonserver for tests, on small ONNX models that the tests make: a logistic regression for the fusion
-model, its contributions for the explanation, a mean for an encoder."""
+model, a mean for an encoder."""
 
 import json
 from collections.abc import Iterator
@@ -132,7 +132,7 @@ def _running(server: LocalTriton) -> Iterator[LocalTriton]:
 def write_fusion(repository: Path, version: int = 1, scale: float = 200.0) -> None:
     """A `risk_fusion` of the served shape, without training: sepsis risk = last heart rate / scale, death half of it.
 
-    And its explanation: zeros of the right shapes. For tests of what happens around the model.
+    Its contributions are zeros. For tests of what happens around the model.
     """
     inputs: list[Tensor] = [(name, "TYPE_FP32", list(shape)) for name, shape in ARRAYS.items()]
     outcomes = [{"name": "sepsis-6h", "threshold": 0.5}, {"name": "mortality", "threshold": 0.5}]
@@ -141,6 +141,7 @@ def write_fusion(repository: Path, version: int = 1, scale: float = 200.0) -> No
         "last": np.array([0], np.int64),
         "one": np.array([-1, 1], np.int64),
         "zero": np.zeros((1, 1), np.float32),
+        "last_axis": np.array([2], np.int64),
         "scales": np.array([[1 / scale, 0.5 / scale]], np.float32),
     }
     nodes = [
@@ -151,27 +152,16 @@ def write_fusion(repository: Path, version: int = 1, scale: float = 200.0) -> No
         helper.make_node("Where", ["unknown", "zero", "rate"], ["known"]),
         helper.make_node("Mul", ["known", "scales"], ["risk"]),
         helper.make_node("Identity", ["risk"], ["raw"]),
+        helper.make_node("Mul", ["known", "zero"], ["noughts"]),
+        helper.make_node("Unsqueeze", ["noughts", "last_axis"], ["cube"]),
     ]
     outputs: list[Tensor] = [("risk", "TYPE_FP32", [2]), ("raw", "TYPE_FP32", [2])]
+    for name, size in (("modality_contribution", len(MODALITIES)), ("variable_contribution", len(VARIABLE_NAMES))):
+        constants[f"no_{name}"] = np.zeros((1, 2, size), np.float32)
+        nodes.append(helper.make_node("Add", ["cube", f"no_{name}"], [name]))
+        outputs.append((name, "TYPE_FP32", [2, size]))
     described = {"outcomes": outcomes, "version": str(version), "gate": {"min_variables": 1}}
     write_model(repository, "risk_fusion", nodes, inputs, outputs, constants, version, described)
-    _write_explanation(repository, inputs, version)
-
-
-def _write_explanation(repository: Path, inputs: list[Tensor], version: int) -> None:
-    shapes = {"modality_contribution": len(MODALITIES), "variable_contribution": len(VARIABLE_NAMES)}
-    constants = {f"no_{name}": np.zeros((1, 2, size), np.float32) for name, size in shapes.items()}
-    constants["here"] = np.array([[[0.0]]], np.float32)
-    nodes = [
-        helper.make_node("Cast", ["row_id"], ["number"], to=TensorProto.FLOAT),
-        helper.make_node("Unsqueeze", ["number", "axis"], ["numbers"]),
-        helper.make_node("Mul", ["numbers", "here"], ["nought"]),
-    ]
-    constants["axis"] = np.array([2], np.int64)
-    nodes += [helper.make_node("Add", ["nought", f"no_{name}"], [name]) for name in shapes]
-    outputs: list[Tensor] = [(name, "TYPE_FP32", [2, size]) for name, size in shapes.items()]
-    described = {"version": str(version)}
-    write_model(repository, "risk_fusion_explain", nodes, inputs, outputs, constants, version, described)
 
 
 def write_encoders(repository: Path) -> None:

@@ -21,6 +21,7 @@ from faust.types import TP, EventT
 
 from services.bus import metrics
 from services.bus.admin import create_topics
+from services.bus.batch import process
 from services.bus.changelog import BadTopics, changelog_topic, input_partitions
 from services.bus.connect import COMPRESSION, MAX_BATCH_BYTES, MAX_REQUEST_BYTES, ssl_context
 from services.bus.engine import BatchStep, KeyedStep, is_batch
@@ -160,16 +161,7 @@ class FaustEngine:
 
     async def _process(self, messages: Sequence[Message]) -> None:
         self._health.processed()
-        service = self._step.name
-        metrics.BATCH_SIZE.labels(service).observe(len(messages))
-        with metrics.STEP_SECONDS.labels(service).time():
-            folded = await self._call(messages)
-        with metrics.CONFIRM_SECONDS.labels(service).time():
-            await self._publish(folded)
-        for message in messages:
-            metrics.PROCESSED.labels(service, message.topic).inc()
-        for reason in folded.dead:
-            metrics.DEAD_LETTERS.labels(service, reason).inc()
+        await process(self._step.name, messages, self._call, self._publish)
 
     async def _call(self, messages: Sequence[Message]) -> Folded:
         if self._batch_step:
@@ -200,8 +192,6 @@ class FaustEngine:
         except Exception:
             metrics.SENDS_FAILED.labels(self._step.name).inc()
             raise
-        for one in folded.outputs:
-            metrics.OUTPUTS.labels(self._step.name, one.topic.name).inc()
         if folded.states:
             self._write(folded, confirmed[len(folded.outputs) :])
 

@@ -23,6 +23,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from services.bus import metrics
+from services.bus.batch import process
 from services.bus.changelog import Changelog
 from services.bus.connect import MAX_FETCH_BYTES, aiokafka_producer, connection
 from services.bus.engine import BatchStep, KeyedStep, is_batch
@@ -127,17 +128,9 @@ class LoopEngine:
 
     async def _process(self, messages: Sequence[Message]) -> None:
         self._health.processed()  # a step that waits on purpose tells `health.paused` itself
-        service = self._step.name
-        metrics.BATCH_SIZE.labels(service).observe(len(messages))
-        with metrics.STEP_SECONDS.labels(service).time():
-            folded = await self._call(messages)
-        with metrics.CONFIRM_SECONDS.labels(service).time():
-            await self._publish(folded)
+        await process(self._step.name, messages, self._call, self._publish)
         for message in messages:
             self._done[TopicPartition(message.topic, message.partition)] = message.offset + 1
-            metrics.PROCESSED.labels(service, message.topic).inc()
-        for reason in folded.dead:
-            metrics.DEAD_LETTERS.labels(service, reason).inc()
 
     async def _call(self, messages: Sequence[Message]) -> Folded:
         if self._batch_step:
@@ -160,8 +153,6 @@ class LoopEngine:
         except (KafkaError, ValueError):
             metrics.SENDS_FAILED.labels(self._step.name).inc()
             raise
-        for one in folded.outputs:
-            metrics.OUTPUTS.labels(self._step.name, one.topic.name).inc()
         if self._changelog:
             self._changelog.store(folded.states, confirmed[len(folded.outputs) :])
 

@@ -56,6 +56,9 @@ ACKNOWLEDGED = counter(
 CONTROL_IDS_REUSED = counter(
     "control_ids_reused", "HL7 messages kept although an earlier one had their MSH-10 and other bytes"
 )
+ACKNOWLEDGEMENTS_DROPPED = counter(
+    "acknowledgements_dropped", "HL7 acknowledgements that came to the listener; they are neither answered nor kept"
+)
 ACK_SECONDS = histogram("acknowledge_seconds", "From a message's last byte to its acknowledgement", "format")
 CONNECTIONS = gauge("connections", "Open connections at the edge", "format")
 HTTP_REFUSED = counter(

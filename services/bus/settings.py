@@ -165,10 +165,6 @@ class Settings:
     )
     models: Path = setting(CHECKOUT / "model_repository", "The model repository, for the models' manifests")
     model: str = setting("risk_fusion", "The model whose risks are published: name or name:version")
-    explain_from: float = setting(
-        1.0,
-        "Risks of at least this share of their alert threshold are explained; 0 explains all, at sixty times the cost",
-    )
     shadow_model: str = setting("", "A challenger that scores to risk.predictions.shadow: name or name:version")
     page_host: str = setting("127.0.0.1", "Address of the page")
     page_port: int = setting(8090, "Its port")

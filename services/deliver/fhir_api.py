@@ -21,7 +21,8 @@ from services.deliver.people import People
 from services.domain.events import Identifier
 from services.domain.prediction import Prediction
 from services.formats.fhir.outcome import Issue, operation_outcome
-from services.formats.fhir.render import PREDICTION_SYSTEM, render, risk_assessment
+from services.formats.fhir.render import render, risk_assessment
+from services.formats.ours import PREDICTION_SYSTEM
 
 log = logging.getLogger(__name__)
 

@@ -49,6 +49,7 @@ class FilterReason(StrEnum):
     UNSUPPORTED_RESOURCE = "unsupported_resource"  # the record has no place for it, e.g. FHIR CarePlan
     ADMINISTRATIVE = "administrative"  # billing, insurance, schedules, staff, relatives, consent
     ACKNOWLEDGEMENT = "acknowledgement"  # an answer to a message of ours
+    OWN_PREDICTION = "own_prediction"  # what we sent ourselves and somebody sent back: no finding about the patient
     QUERY = "query"  # a question, or the answer to one, which nobody here asked
     UNSUPPORTED_SEGMENT = "unsupported_segment"
     UNSUPPORTED_VALUE_TYPE = "unsupported_value_type"  # OBX-2 that carries nothing we can use

@@ -10,6 +10,9 @@ A repeat (same sender, MSH-10 and bytes) gets the bytes of the earlier answer an
 the first is still on its way to the broker. The same MSH-10 with other bytes is refused, or, where the site says so
 (its senders number anew every day), taken as the other message that it is.
 
+An acknowledgement (MSH-9 ACK) is not answered, or two engines would go on answering each other for ever, and not kept:
+we ask for none on these connections. The standard has no acknowledgement of an acknowledgement (2.9.2, 2.9.3).
+
 A message over which a defect of ours raises becomes a dead letter with its bytes and is answered with AR.
 """
 
@@ -42,6 +45,8 @@ from services.formats.hl7v2.header import Header
 log = logging.getLogger(__name__)
 
 FORMAT = "hl7v2"
+ACKNOWLEDGEMENT = "ACK"
+"""MSH-9.1 of an answer, in original and in enhanced mode."""
 STEP = "edge"
 NOT_ON_A_TOPIC = -1
 """Partition and offset, in a dead letter's origin, of a message that never was on its topic."""
@@ -113,8 +118,13 @@ class Acceptance:
 
     async def _answer(self, content: bytes) -> bytes:
         routed = routing(content, self._site)
+        head = _header(content, self._site) if isinstance(routed, Rejected) else routed.header
+        if head is not None and head.code == ACKNOWLEDGEMENT:
+            metrics.ACKNOWLEDGEMENTS_DROPPED.inc()
+            log.info("an acknowledgement came in, which nobody here awaits: not answered")
+            return b""
         if isinstance(routed, Rejected):
-            return await self._refuse(content, _header(content, self._site), routed, ack.fault(routed))
+            return await self._refuse(content, head, routed, ack.fault(routed))
         return await self._take(content, routed)
 
     async def _failed(self, content: bytes, error: Exception) -> bytes:

@@ -157,8 +157,6 @@ def _run(args: argparse.Namespace, casts: list[Cast], folder: Path) -> int:
     with ExitStack() as running:
         made = running.enter_context(stack(folder, args.brokers))
         environment, addresses = _environment(made, folder)
-        if not args.once:  # somebody looks at the page: every risk is explained, not only those that alert
-            environment["WARDSTREAM_EXPLAIN_FROM"] = os.environ.get("WARDSTREAM_EXPLAIN_FROM", "0")
         say("starting the services: " + ", ".join(SERVICES))
         services = running.enter_context(Services(SERVICES, folder / "logs", environment))
         if not args.once:

@@ -13,7 +13,12 @@ def training(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise MissingEnvironment(
-            f"wardstream: this command needs the package {error.name!r}, which the runtime environment does not have.\n"
-            "Run `make .venv-dev` once, then `.venv-dev/bin/python -m services.cli` in place of `./wardstream`."
-        ) from error
+        raise MissingEnvironment(f"wardstream: {lacking(error.name)}") from error
+
+
+def lacking(package: str | None) -> str:
+    """What to tell a user whose environment has no `package`."""
+    return (
+        f"this command needs the package {package!r}, which the runtime environment does not have.\n"
+        "Run `make .venv-dev` once: `./wardstream train`, `evaluate` and `deidentify` then use that environment."
+    )

@@ -1,7 +1,5 @@
 """Which models are deployed: their names and versions from the settings, what they are from their manifests."""
 
-from dataclasses import dataclass
-
 from services.bus.settings import BadSetting, Settings
 from services.domain.features import ARRAYS, FEATURE_VERSION, MODALITIES, VARIABLE_NAMES
 from services.inference.caller import Watcher
@@ -10,52 +8,30 @@ from services.inference.manifest import Manifest, ManifestError, load_manifest
 from services.score.scorer import Scorer, make_scorer
 
 
-@dataclass(frozen=True)
-class Deployed:
-    """A model and, where there is one, the model that explains it."""
-
-    model: Manifest
-    explain: Manifest | None
-
-
-def champion(settings: Settings) -> Deployed:
+def champion(settings: Settings) -> Manifest:
     """The model whose risks are published: WARDSTREAM_MODEL. Raises ManifestError."""
     return _deployed(settings, settings.model)
 
 
-def challenger(settings: Settings) -> Deployed | None:
+def challenger(settings: Settings) -> Manifest | None:
     """The model that scores silently beside it: WARDSTREAM_SHADOW_MODEL; None when there is none."""
     return _deployed(settings, settings.shadow_model) if settings.shadow_model else None
 
 
 def scorer(
-    deployed: Deployed, settings: Settings, client: InferenceClient | None = None, watcher: Watcher | None = None
+    manifest: Manifest, settings: Settings, client: InferenceClient | None = None, watcher: Watcher | None = None
 ) -> Scorer:
     """A scorer on Triton (or on the client given)."""
-    return make_scorer(
-        client or TritonClient(settings.triton_url),
-        deployed.model,
-        deployed.explain,
-        explain_from=settings.explain_from,
-        watcher=watcher,
-    )
+    return make_scorer(client or TritonClient(settings.triton_url), manifest, watcher=watcher)
 
 
-def _deployed(settings: Settings, named: str) -> Deployed:
+def _deployed(settings: Settings, named: str) -> Manifest:
     name, _, version = named.partition(":")
     if not name or (version and not version.isdigit()):
         raise BadSetting(f"a model is name or name:version, not {named!r}")
     model = load_manifest(settings.models, name, version)
     check_features(model)
-    try:
-        explain = load_manifest(settings.models, f"{name}_explain", version)
-    except ManifestError:
-        if (settings.models / f"{name}_explain").exists():
-            raise
-        explain = None
-    if explain is not None:
-        check_features(explain)
-    return Deployed(model, explain)
+    return model
 
 
 def check_features(model: Manifest) -> None:

@@ -53,25 +53,31 @@ class OfflineModel:
             raise ManifestError(f"{name}: trained on features {self.manifest.feature_version}, here {FEATURE_VERSION}")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        path = repository / name / self.manifest.version / "model.onnx"
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        graph = _without_explanation(repository / name / self.manifest.version / "model.onnx")
+        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
     @property
     def outcomes(self) -> list[str]:
         return [str(outcome.name) for outcome in self.manifest.outcomes]
 
-    def run(self, outputs: Sequence[str], inputs: dict[str, Floats]) -> list[Floats]:
-        """The named outputs for stacked inputs [rows, ...]."""
-        rows = len(next(iter(inputs.values())))
-        numbers = np.arange(rows, dtype=np.int64)[:, None]
-        found: list[Floats] = self._session.run(list(outputs), {**inputs, "row_id": numbers})
-        return found
-
     def score(self, inputs: Sequence[ModelInputs]) -> tuple[Floats, Floats]:
         """(risk, raw), float32 [rows, outcomes] each."""
         stacked = {name: np.stack([row.arrays[name] for row in inputs]) for name in ARRAYS}
-        risk, raw = self.run(("risk", "raw"), stacked)
+        numbers = np.arange(len(inputs), dtype=np.int64)[:, None]
+        risk, raw = self._session.run(["risk", "raw"], {**stacked, "row_id": numbers})
         return risk, raw
+
+
+def _without_explanation(path: Path) -> bytes:
+    """The graph without what only the contributions need; all of it where `onnx` is not installed, as it is not where
+    models are served. ONNX Runtime computes every output of a graph, whichever are asked for."""
+    try:
+        import onnx
+    except ImportError:
+        return path.read_bytes()
+    outputs = ["risk", "raw", "row_id_out"]
+    part = onnx.utils.Extractor(onnx.load(path)).extract_model([*ARRAYS, "row_id"], outputs)
+    return bytes(part.SerializeToString())
 
 
 def score_offline(asked: Iterable[Asked], model: OfflineModel) -> Iterator[Scored]:

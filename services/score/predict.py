@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import msgspec
 import numpy as np
 
-from services.domain.features import FEATURE_VERSION, MODALITIES, VARIABLE_NAMES, ModelInputs
+from services.domain.features import FEATURE_VERSION, VARIABLE_NAMES, ModelInputs
 from services.domain.prediction import (
     Contribution,
     IndeterminateReason,
@@ -51,27 +51,21 @@ def indeterminate(
     return _filled(record, inputs, manifest, [_withheld(spec, reason) for spec in manifest.outcomes])
 
 
-def scored(
-    record: PatientRecord,
-    inputs: ModelInputs,
-    manifest: Manifest,
-    answer: Row | Invalid,
-    explanation: Row | Invalid | None = None,
-) -> Prediction:
-    """From the model's answer (`risk`, `raw`: float32 [outcomes]) and, where there is one, its explanation."""
+def scored(record: PatientRecord, inputs: ModelInputs, manifest: Manifest, answer: Row | Invalid) -> Prediction:
+    """From the model's answer, float32: `risk`, `raw` [outcomes], `modality_contribution` [outcomes, modalities],
+    `variable_contribution` [outcomes, variables]."""
     if isinstance(answer, Invalid):
         return indeterminate(record, inputs, manifest, IndeterminateReason.INVALID_ANSWER)
-    usable = None if isinstance(explanation, Invalid) else explanation
-    risks = [_risk(k, spec, answer, usable, inputs) for k, spec in enumerate(manifest.outcomes)]
+    risks = [_risk(k, spec, answer, inputs) for k, spec in enumerate(manifest.outcomes)]
     return _filled(record, inputs, manifest, risks)
 
 
-def _risk(k: int, spec: OutcomeSpec, answer: Row, explanation: Row | None, inputs: ModelInputs) -> Risk:
+def _risk(k: int, spec: OutcomeSpec, answer: Row, inputs: ModelInputs) -> Risk:
     probability = round(float(answer["risk"][k]), DIGITS)
     reason = gate.after(probability, spec)
     if reason is not None:
         return _withheld(spec, reason)
-    modalities, features = _contributions(k, explanation, inputs) if explanation else ([], [])
+    modalities, features = _contributions(k, answer, inputs)
     return Risk(
         outcome=spec.name,
         probability=probability,
@@ -87,14 +81,14 @@ def _withheld(spec: OutcomeSpec, reason: IndeterminateReason) -> Risk:
     return Risk(outcome=spec.name, status=Status.INDETERMINATE, threshold=spec.threshold, reason=reason)
 
 
-def _contributions(k: int, explanation: Row, inputs: ModelInputs) -> tuple[list[Contribution], list[Contribution]]:
-    by_modality = explanation["modality_contribution"][k]
+def _contributions(k: int, answer: Row, inputs: ModelInputs) -> tuple[list[Contribution], list[Contribution]]:
+    by_modality = answer["modality_contribution"][k]
     modalities = [
         Contribution(state.name, round(float(value), DIGITS), None, state.age_hours)
         for state, value in zip(inputs.modalities, by_modality, strict=True)
         if state.present
     ]
-    by_variable = explanation["variable_contribution"][k]
+    by_variable = answer["variable_contribution"][k]
     order = sorted(range(len(by_variable)), key=lambda v: (-abs(round(float(by_variable[v]), DIGITS)), v))
     features = [_feature(VARIABLE_NAMES[v], float(by_variable[v]), inputs) for v in order[:TOP_FEATURES]]
     return modalities, [f for f in features if abs(f.value) >= LEAST_CONTRIBUTION]
@@ -123,7 +117,3 @@ def _frame(record: PatientRecord, manifest: Manifest) -> Prediction:
         feature_version=FEATURE_VERSION,
         risks=[],
     )
-
-
-EXPLANATION_SHAPES = {"modality_contribution": len(MODALITIES), "variable_contribution": len(VARIABLE_NAMES)}
-"""Last axis of each explanation output; the first is the number of outcomes."""

@@ -20,10 +20,10 @@ def run(settings: Settings) -> None:
 
 def run_shadow(settings: Settings) -> None:
     """Score every record with the challenger, to its own topic. Raises BadSetting when none is named."""
-    deployed, health = challenger(settings), Health(settings.stall_after)
-    if deployed is None:
+    model, health = challenger(settings), Health(settings.stall_after)
+    if model is None:
         raise BadSetting("WARDSTREAM_SHADOW_MODEL names no model")
-    models = scorer(deployed, settings, watcher=Watch(health))
+    models = scorer(model, settings, watcher=Watch(health))
     run_step(ScoreStep(models, shadow=True), settings, health)
 
 

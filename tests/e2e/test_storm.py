@@ -12,7 +12,7 @@ from services.local.simulate.source import Simulation
 
 pytestmark = [pytest.mark.kafka, pytest.mark.triton, pytest.mark.slow, pytest.mark.timeout(600)]
 
-SERVICES = ("edge", "normalize", "assemble", "encode", "score", "fallback")  # all that a drained stream waits for
+SERVICES = ("edge", "normalize", "assemble", "encode", "score", "fallback")  # all that write to the stream
 SECONDS = 8.0
 QUICK = Tempo(down=(0.0, 0.5), pause=(0.2, 0.8), freezes=False, brokers=1)
 

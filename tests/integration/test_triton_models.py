@@ -114,15 +114,13 @@ def test_the_manifest_fits_the_weights_and_both_configurations_differ_only_in_wh
 
 @pytest.mark.skipif("risk_fusion" not in MODELS, reason="risk_fusion is not exported")
 def test_the_scoring_step_publishes_what_the_model_says_of_the_records_features(triton: LocalTriton, tmp_path: Path):
-    settings = load(
-        {"WARDSTREAM_TRITON_URL": triton.url, "WARDSTREAM_HOME": str(tmp_path), "WARDSTREAM_EXPLAIN_FROM": "0"}
-    )
-    deployed = champion(settings)
+    settings = load({"WARDSTREAM_TRITON_URL": triton.url, "WARDSTREAM_HOME": str(tmp_path)})
+    manifest = champion(settings)
     records = [record(f"p{n}", 4 + n, SICK if n % 2 else WELL, 40 + n) for n in range(10)]
 
     async def outputs(size: int) -> list[bytes]:
         client = TritonClient(settings.triton_url)
-        step = ScoreStep(scorer(deployed, settings, client))
+        step = ScoreStep(scorer(manifest, settings, client))
         messages = [record_message(one, n) for n, one in enumerate(records)]
         found = [out for start in range(0, 10, size) for out in await step(messages[start : start + size])]
         await client.close()
@@ -135,7 +133,7 @@ def test_the_scoring_step_publishes_what_the_model_says_of_the_records_features(
         found = msgspec.json.decode(value, type=Prediction)
         inputs = {name: array[None] for name, array in prepare([one])[0].inputs.arrays.items()}
         risk, raw = direct.run(["risk", "raw"], inputs | {"row_id": np.zeros((1, 1), np.int64)})
-        check(found, risk[0], raw[0], deployed.model)
+        check(found, risk[0], raw[0], manifest)
 
 
 def check(found: Prediction, risk: np.ndarray, raw: np.ndarray, manifest: Manifest) -> None:
@@ -148,4 +146,5 @@ def check(found: Prediction, risk: np.ndarray, raw: np.ndarray, manifest: Manife
         assert one.probability == pytest.approx(float(risk[k]), abs=1e-6)
         assert one.raw == pytest.approx(float(raw[k]), abs=1e-6)
         assert one.alert == (one.probability >= manifest.outcomes[k].threshold)
-        assert one.modalities
+        assert [c.name for c in one.modalities] == [state.name for state in found.modalities if state.present]
+        assert one.features

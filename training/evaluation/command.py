@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from services.inference.manifest import ManifestError
+from services.local.optional import lacking
 from training.evaluation.figures import evaluate_scores
 from training.evaluation.report import html_report, text_table
 from training.evaluation.tasks import TASKS
@@ -24,8 +25,12 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score `path` with the shipped model, write the files asked for, return what the JSON holds.
 
-    Raises KeyError for an unknown task or a missing column, FileNotFoundError, ManifestError, ValueError (no patients).
+    Raises OSError (not found, not a picture, no place to write), KeyError for an unknown task or a missing column,
+    ManifestError, ValueError (nobody to ask about, no outcome, a broken line), ModuleNotFoundError.
     """
+    for file in (json_file, html_file):
+        if file is not None and not file.parent.is_dir():
+            raise NotADirectoryError(f"{file.parent} is no folder to write to")
     found: dict[str, Any] = _plain(evaluate_scores(TASKS[task](path, limit), repeats=repeats))
     if json_file is not None:
         json_file.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
@@ -38,14 +43,19 @@ def command(args: Namespace) -> int:
     """The command line's exit status: 0, or 1 with a sentence on standard error."""
     try:
         found = evaluate(args.task, args.path, args.json, args.html, limit=args.limit)
-    except (FileNotFoundError, NotADirectoryError, ManifestError, ValueError) as error:
-        print(f"wardstream evaluate: {error}", file=sys.stderr)
-        return 1
+    except ModuleNotFoundError as error:
+        return _refused(lacking(error.name))
     except KeyError as error:
-        print(f"wardstream evaluate: the data set has no {error}", file=sys.stderr)
-        return 1
+        return _refused(f"the data set has no {error}")
+    except (OSError, EOFError, ManifestError, ValueError) as error:
+        return _refused(str(error))
     print(text_table(found))
     return 0
+
+
+def _refused(why: str) -> int:
+    print(f"wardstream evaluate: {why}", file=sys.stderr)
+    return 1
 
 
 def _plain(value: Any) -> Any:

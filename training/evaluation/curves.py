@@ -3,32 +3,42 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from training.evaluation.metrics import shares
+
 Points = list[tuple[float, float]]
 
+Band = tuple[float, float, float, float, float]
 
-def reliability(label: ArrayLike, risk: ArrayLike, bins: int = 10) -> list[tuple[float, float, int]]:
-    """(mean risk, observed share, rows) of each quantile bin; rows with equal risks stay in one bin."""
+
+def reliability(
+    label: ArrayLike, risk: ArrayLike, patient: ArrayLike, *, bins: int = 10, repeats: int = 1000
+) -> list[Band]:
+    """(mean risk, observed share, rows, low, high) of each quantile bin; rows with equal risks stay in one bin.
+
+    low and high bound the observed share: 95 %, bootstrap by patient.
+    """
     y, p = np.asarray(label).astype(float), np.asarray(risk, dtype=np.float64)
-    if not len(y):
-        return []
-    edges = np.unique(np.quantile(p, np.arange(1, bins) / bins))
+    edges = np.unique(np.quantile(p, np.arange(1, bins) / bins)) if len(p) else p
     place = np.searchsorted(edges, p, side="right")
-    parts = [place == n for n in range(len(edges) + 1)]
-    return [(float(p[part].mean()), float(y[part].mean()), int(part.sum())) for part in parts if part.any()]
+    parts = {str(n): place == n for n in range(len(edges) + 1) if (place == n).any()}
+    seen = shares({name: (part * y, part) for name, part in parts.items()}, patient, repeats=repeats)
+    return [(float(p[part].mean()), seen[name], int(part.sum()), *seen[f"{name}_ci"]) for name, part in parts.items()]
 
 
-def decision_curve(label: ArrayLike, risk: ArrayLike, thresholds: ArrayLike) -> list[tuple[float, float, float]]:
-    """(threshold, net benefit of the risk, net benefit of treating all); treating none has 0.
+def decision_curve(
+    label: ArrayLike, risk: ArrayLike, patient: ArrayLike, thresholds: ArrayLike, *, repeats: int = 1000
+) -> list[Band]:
+    """(threshold, net benefit of the risk, net benefit of treating all, low, high); treating none has 0.
 
-    Net benefit = TP/n - FP/n * t/(1 - t) (Vickers and Elkin, Med Decis Making 26:565, 2006).
+    Net benefit = TP/n - FP/n * t/(1 - t) (Vickers and Elkin, Med Decis Making 26:565, 2006); low and high bound that of
+    the risk: 95 %, bootstrap by patient.
     """
     y, p = np.asarray(label).astype(bool), np.asarray(risk, dtype=np.float64)
-    found = []
-    for t in np.asarray(thresholds, dtype=np.float64).tolist():
-        odds, called = t / (1 - t), p >= t
-        model = float((called & y).mean() - (called & ~y).mean() * odds)
-        found.append((t, model, float(y.mean() - (1 - y.mean()) * odds)))
-    return found
+    chosen = np.asarray(thresholds, dtype=np.float64).tolist()
+    worth = {str(t): np.where(y, 1.0, -t / (1 - t)) for t in chosen}
+    every = np.ones(len(y))
+    of = shares({str(t): (worth[str(t)] * (p >= t), every) for t in chosen}, patient, repeats=repeats)
+    return [(t, of[str(t)], float(worth[str(t)].mean()), *of[f"{t}_ci"]) for t in chosen]
 
 
 def roc(label: ArrayLike, risk: ArrayLike, most: int = 200) -> Points:

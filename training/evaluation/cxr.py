@@ -1,13 +1,14 @@
 """The shipped image encoder on chest radiographs, by a direct call to ONNX Runtime."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from services.inference.manifest import load_manifest
 from services.score.offline import repository
-from training.evaluation.scored import Scores, age_band
-from training.images.data import read_radiographs
+from training.evaluation.scored import Float, Scores, age_band
+from training.images.data import Radiographs, read_radiographs
 from training.progress import progress
 
 MODEL = "image_encoder"
@@ -30,11 +31,17 @@ def score_pictures(folder: Path, limit: int | None = None) -> Scores:
         images = pictures.images[start : start + ROWS]
         numbers = np.arange(len(images), dtype=np.int64)[:, None]
         risks.append(session.run(["finding"], {"image": images, "row_id": numbers})[0][:, 0])
-    order = np.argsort(pictures.patients, kind="stable")  # a patient's pictures together
+    model = {"name": manifest.model, "version": manifest.version, "sha256": manifest.weights_sha256}
+    return scores_of(pictures, np.concatenate(risks or [np.zeros(0)]).astype(np.float64), model)
+
+
+def scores_of(pictures: Radiographs, risk: Float, model: dict[str, Any] | None = None) -> Scores:
+    """These risks [N] of the pictures, with subgroups and controls, a patient's pictures together."""
+    order = np.argsort(pictures.patients, kind="stable")
     return Scores(
         task="cxr-pneumonia",
         label=pictures.pneumonia[order],
-        risk=np.concatenate(risks or [np.zeros(0)]).astype(np.float64)[order],
+        risk=risk[order],
         patient=pictures.patients[order],
         hours=np.zeros(len(pictures)),
         groups={
@@ -47,5 +54,5 @@ def score_pictures(folder: Path, limit: int | None = None) -> Scores:
             "view (PA above AP)": (pictures.views == "PA").astype(float)[order],
         },
         threshold=0.5,
-        model={"name": manifest.model, "version": manifest.version, "sha256": manifest.weights_sha256},
+        model=model or {},
     )

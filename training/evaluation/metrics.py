@@ -3,8 +3,9 @@
 Labels are 0/1 or bool [N], risks float [N] in [0, 1].
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, update_wrapper
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ Float = NDArray[np.float64]
 
 EPSILON = 1e-7
 """Risks are kept this far from 0 and 1 where their logit is taken."""
+
+LEAST_DEFINED = 0.95
+"""Share of the draws that must have a figure for it to have an interval: the rest alone would be too sure of itself."""
 
 
 class Ranked:
@@ -210,17 +214,39 @@ def paired_differences(
     seed: int = 0,
 ) -> dict[str, tuple[float, list[float]]]:
     """The difference and its interval of several metrics, from the same draws."""
-    a, b = Ranked(label, first), Ranked(label, second)
+    both = paired(metrics, label, first, second, patient, repeats=repeats, seed=seed)
+    gain = both[:, 0] - both[:, 1]
+    return {name: (float(gain[0, n]), interval(gain[1:, n], level)) for n, name in enumerate(metrics)}
 
-    def differences(weight: Float | None) -> list[float]:
-        one, other = Draw(a, weight), Draw(b, weight)
-        return [metric.of_draw(one) - metric.of_draw(other) for metric in metrics.values()]
 
-    draws = np.array([differences(weight) for weight in resamples(patient, repeats, seed)]).reshape(-1, len(metrics))
-    return {
-        name: (value, interval(draws[:, n], level))
-        for n, (name, value) in enumerate(zip(metrics, differences(None), strict=True))
-    }
+def paired(
+    metrics: Mapping[str, Metric],
+    label: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    patient: ArrayLike,
+    *,
+    repeats: int = 1000,
+    seed: int = 0,
+) -> Float:
+    """float64 [1 + repeats, 2, metrics] of two risks: over all rows, then over each draw of patients."""
+    pair = Ranked(label, first), Ranked(label, second)
+    weights: Iterable[Float | None] = chain([None], resamples(patient, repeats, seed))
+    return np.array([[[m.of_draw(Draw(rows, w)) for m in metrics.values()] for rows in pair] for w in weights])
+
+
+def shares(
+    of_whom: Mapping[str, tuple[ArrayLike, ArrayLike]], patient: ArrayLike, *, repeats: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """sum(part) / sum(whole) of each pair of rows [N], as `name`, with its 95 % interval by patient, as `name_ci`."""
+    names, number = np.unique(np.asarray(patient), return_inverse=True)
+    weights = np.stack([np.ones(len(names)), *resamples(names, repeats, seed)])
+    found: dict[str, Any] = {}
+    for name, rows in of_whom.items():
+        part, whole = (weights @ np.bincount(number, np.asarray(r, np.float64), len(names)) for r in rows)
+        values = np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+        found[name], found[f"{name}_ci"] = float(values[0]), interval(values[1:])
+    return found
 
 
 def resamples(patient: ArrayLike, repeats: int, seed: int) -> Iterator[Float]:
@@ -233,10 +259,10 @@ def resamples(patient: ArrayLike, repeats: int, seed: int) -> Iterator[Float]:
 
 
 def interval(values: ArrayLike, level: float = 0.95) -> list[float]:
-    """[low, high] percentiles of the draws in which the figure exists; NaN when it exists in none."""
-    finite = np.asarray(values, dtype=np.float64)
-    finite = finite[np.isfinite(finite)]
-    if not len(finite):
+    """[low, high] percentiles of the draws; NaN when the figure exists in fewer than LEAST_DEFINED of them."""
+    drawn = np.asarray(values, dtype=np.float64)
+    finite = drawn[np.isfinite(drawn)]
+    if not len(drawn) or len(finite) < LEAST_DEFINED * len(drawn):
         return [float("nan"), float("nan")]
     low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
     return [float(low), float(high)]

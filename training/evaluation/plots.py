@@ -7,7 +7,10 @@ from math import floor, log10
 from typing import Any
 
 Points = Sequence[tuple[float, float]]
-BLUE, GREY, RED = "#1f5fa8", "#8a8f98", "#b3372f"
+Band = Sequence[Any]
+"""A point of a curve: x, y, its number of rows or its rival's y, and the interval of y, None where there is none."""
+
+BLUE, PALE, GREY, RED = "#1f5fa8", "#a9c4e4", "#8a8f98", "#b3372f"
 WIDTH, HEIGHT = 420, 320
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 34, 46  # margins, px
 
@@ -21,7 +24,7 @@ class Line:
     points: Points
     marks: bool = False
     dashed: bool = False
-    ends: Points = ()
+    ends: Sequence[tuple[float | None, float | None]] = ()
 
 
 def plots(found: dict[str, Any]) -> str:
@@ -34,7 +37,11 @@ def plots(found: dict[str, Any]) -> str:
                 "ROC",
                 "1 − specificity",
                 "sensitivity",
-                [Line("chance", GREY, [(0, 0), (1, 1)], dashed=True), Line("model", BLUE, drawn["roc"])],
+                [
+                    Line("chance", GREY, [(0, 0), (1, 1)], dashed=True),
+                    Line("model", BLUE, drawn["roc"]),
+                    Line("shipped threshold", RED, _operating(found), marks=True),
+                ],
                 "lower right",
             ),
             plot(
@@ -52,35 +59,36 @@ def plots(found: dict[str, Any]) -> str:
     )
 
 
-def _reliability(bins: Sequence[tuple[float, float, int]]) -> str:
-    points = [(risk, share) for risk, share, _ in bins]
-    ends = [wilson(share, rows) for _, share, rows in bins]
-    most = max([0.05, *(max(pair) for pair in points)])
+def _operating(found: dict[str, Any]) -> Points:
+    """(1 - specificity, sensitivity) at the shipped threshold, where there is one and rows of both classes."""
+    sensitivity, specificity = found.get("sensitivity"), found.get("specificity")
+    return [] if sensitivity is None or specificity is None else [(1 - specificity, sensitivity)]
+
+
+def _reliability(bins: Sequence[Band]) -> str:
+    points = [(risk, share) for risk, share, *_ in bins]
+    ends = [(low, high) for *_, low, high in bins]
+    most = max([0.05, *(max(pair) for pair in points), *(high for _, high in ends if high is not None)])
     lines = [
         Line("ideal", GREY, [(0, 0), (most, most)], dashed=True),
         Line("model, by tenth", BLUE, points, marks=True, ends=ends),
     ]
-    return plot("Reliability", "mean risk", "observed share", lines, "upper left")
+    return plot("Reliability (bars: 95 % interval)", "mean risk", "observed share", lines, "upper left")
 
 
-def _decision(curve: Sequence[tuple[float, float, float]]) -> str:
-    lowest = -max([0.001, *(benefit for _, benefit, _ in curve)]) / 4
+def _decision(curve: Sequence[Band]) -> str:
+    lowest = -max([0.001, *(benefit for _, benefit, *_ in curve)]) / 4
+    known = [band for band in curve if band[3] is not None]
     lines = [
         Line("alert for nobody", GREY, [(curve[0][0], 0), (curve[-1][0], 0)] if curve else [], dashed=True),
-        Line("alert for all", RED, [(t, all_) for t, _, all_ in curve if all_ >= lowest]),
-        Line("model", BLUE, [(t, max(benefit, lowest)) for t, benefit, _ in curve]),
+        Line("alert for all", RED, [(t, all_) for t, _, all_, *_ in curve if all_ >= lowest]),
+        Line("95 % interval", PALE, [(t, max(low or 0, lowest)) for t, *_, low, _ in known]),
+        Line("", PALE, [(t, max(high or 0, lowest)) for t, *_, high in known]),
+        Line("model", BLUE, [(t, max(benefit, lowest)) for t, benefit, *_ in curve]),
     ]
-    return plot("Decision curve", "risk threshold", "net benefit", lines, "upper right")
-
-
-def wilson(share: float, rows: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, JASA 22:209, 1927); rows are taken as independent.
-
-    >>> tuple(round(x, 3) for x in wilson(0.5, 100))
-    (0.404, 0.596)
-    """
-    centre, spread = share + z * z / (2 * rows), z * (share * (1 - share) / rows + z * z / (4 * rows * rows)) ** 0.5
-    return (centre - spread) / (1 + z * z / rows), (centre + spread) / (1 + z * z / rows)
+    return plot(
+        "Decision curve", "risk threshold", "net benefit per row", [x for x in lines if x.points], "upper right"
+    )
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
@@ -125,6 +133,8 @@ def plot(title: str, x_name: str, y_name: str, lines: Sequence[Line], legend: st
         path = " ".join(f"{x},{y}" for x, y in places)
         drawn.append(f'<polyline fill="none" stroke="{line.colour}" stroke-width="1.8"{dash} points="{path}"/>')
         for (x, _), (bottom, top) in zip(places, line.ends, strict=False):
+            if bottom is None or top is None:
+                continue
             drawn.append(f'<line stroke="{line.colour}" x1="{x}" x2="{x}" y1="{down(bottom)}" y2="{down(top)}"/>')
         drawn += [f'<circle cx="{x}" cy="{y}" r="3" fill="{line.colour}"/>' for x, y in places if line.marks]
     return (
@@ -136,10 +146,14 @@ def plot(title: str, x_name: str, y_name: str, lines: Sequence[Line], legend: st
     )
 
 
-def _legend(lines: Sequence[Line], corner: str) -> str:
-    x = LEFT + 10 if "left" in corner else WIDTH - RIGHT - 122
+def _legend(every: Sequence[Line], corner: str) -> str:
+    lines = [line for line in every if line.name and line.points]
+    x = LEFT + 10 if "left" in corner else WIDTH - RIGHT - 126
     y = TOP + 14 if "upper" in corner else HEIGHT - BOTTOM - 16 * len(lines)
-    return "".join(
+    behind = (
+        f'<rect fill="#fff" fill-opacity="0.8" x="{x - 4}" y="{y - 13}" width="130" height="{16 * len(lines) + 3}"/>'
+    )
+    return behind + "".join(
         f'<line x1="{x}" x2="{x + 20}" y1="{y + 16 * n - 4}" y2="{y + 16 * n - 4}" stroke="{line.colour}" '
         f'stroke-width="1.8"{" stroke-dasharray=" + chr(34) + "5 4" + chr(34) if line.dashed else ""}/>'
         f'<text x="{x + 26}" y="{y + 16 * n}">{escape(line.name)}</text>'

@@ -6,6 +6,7 @@ are at home here, as the shipped model is not: it comes from other patients.
 
 from collections.abc import Sequence
 
+import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +23,7 @@ USED = np.unique(np.concatenate([*map(np.asarray, COLUMNS.values())]))
 FOLDS = 3
 LEAST_EVENTS = 60
 """With fewer events, or fewer rows without one, there is nothing to fit."""
+FEW = f"fewer than {LEAST_EVENTS} rows with, or without, the event: nothing to fit"
 
 MOST_ROWS = 30_000
 """A fold is fitted on all events and on so many rows without one at most, weighted for those left out."""
@@ -63,8 +65,6 @@ def refitted(
 
 
 def _cross_fit(columns: NDArray[np.float32], label: NDArray[np.bool_], fold: NDArray[np.intp]) -> Float:
-    import lightgbm
-
     found = np.empty(len(label))
     for held in range(FOLDS):
         rows, weight = _drawn(label, np.flatnonzero(fold != held))

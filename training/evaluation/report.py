@@ -1,12 +1,14 @@
 """The evaluation as a table for the terminal and as one self-contained HTML page with plots."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from training.evaluation.plots import plots
+from training.evaluation.reasons import LEAST_PATIENTS
 
 HEADLINE = {
+    "prevalence": "share of the rows that are positive",
     "auroc": "0.5 is chance, 1 perfect ranking",
     "auprc": "a risk that knows nothing has the prevalence",
     "min_se_ppv": "largest min(sensitivity, positive predictive value) of any threshold",
@@ -35,16 +37,42 @@ ALERTS = {
     "shown_ppv": "share of the shown alerts from 12 h before onset to 3 h after",
     "false_alarms_per_patient_hour": "shown alerts outside that window, per patient and hour",
     "sensitivity_by_patient": "share of septic patients alerted within 12 h before onset",
-    "lead_hours": "median hours from the first such alert to onset, and quartiles",
+    "lead_hours": "median hours from the first such alert to onset",
 }
 
-LABELS = {"auroc": "AUROC", "auprc": "AUPRC", "min_se_ppv": "min(Se, PPV)", "brier": "Brier score", "ppv": "PPV"}
+_PARTS = (
+    ("figures", HEADLINE, ""),
+    ("at the shipped threshold, {}", AT_THRESHOLD, ""),
+    ("withheld", WITHHELD, ""),
+    ("alerts on the ward", ALERTS, "alerts."),
+)
+"""What the terminal shows: title, figures, and the place of their reasons."""
 
-_STYLE = """:root{color-scheme:light}body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;
+LABELS = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "min_se_ppv": "min(Se, PPV)",
+    "brier": "Brier score",
+    "calibration_intercept": "calibration in the large",
+    "ppv": "PPV",
+    "alert_share": "share called",
+    "indeterminate_share": "withheld",
+    "coverage_positive": "coverage of the positive",
+    "coverage_negative": "coverage of the negative",
+    "alerts_per_patient_day": "alerts per patient-day",
+    "shown_per_patient_day": "shown alerts per patient-day",
+    "shown_ppv": "PPV of shown alerts",
+    "false_alarms_per_patient_hour": "false alarms per patient-hour",
+    "sensitivity_by_patient": "septic patients alerted in time",
+    "lead_hours": "lead time, hours",
+}
+
+_STYLE = """:root{color-scheme:light}body{font:15px/1.5 system-ui,sans-serif;max-width:78rem;margin:2rem auto;
 padding:0 1rem;color:#1b1f24;background:#fff}h1{margin-bottom:.2rem}h2{margin-top:2rem}
 table{border-collapse:collapse;margin:.5rem 0 1rem;font-variant-numeric:tabular-nums}
-td,th{padding:.3rem .8rem;border-bottom:1px solid #d8dce1;text-align:right;vertical-align:top;
-white-space:nowrap}th{background:#f4f6f8}td:first-child,th:first-child,td.words,th.words{text-align:left}td.words{color:#555;white-space:normal}
+td,th{padding:.3rem .7rem;border-bottom:1px solid #d8dce1;text-align:right;vertical-align:top;
+white-space:nowrap}th{background:#f4f6f8;white-space:normal;vertical-align:bottom}td small{display:block;color:#667}
+td:first-child,th:first-child,td.words,th.words{text-align:left}td.words{color:#555;white-space:normal}
 .wide{overflow-x:auto}.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(26rem,1fr));gap:1rem}
 figure{margin:0;border:1px solid #d8dce1;border-radius:6px;padding:.4rem}svg{width:100%;height:auto}
 svg text{font:11.5px system-ui,sans-serif;fill:#444}svg .title{font-weight:600;font-size:14px;fill:#1b1f24}
@@ -53,21 +81,46 @@ svg .grid{stroke:#e6e9ed}.note{color:#555}@media print{figure,table{break-inside
 
 def text_table(found: dict[str, Any]) -> str:
     """The headline figures with intervals, alerts and controls, for a terminal."""
-    lines = [
-        f"{found['task']}: {found['n_patients']} patients, {found['n']} scores, prevalence {found['prevalence']:.4f}; "
-        f"model {found['model'].get('name')} {found['model'].get('version')}"
-    ]
-    for part in (HEADLINE, AT_THRESHOLD, WITHHELD):
-        lines += [f"  {name:<32}{with_interval(found, name)}" for name in part if found.get(name) is not None]
-    alerts = found.get("alerts", {})
-    lines += [f"  {name:<32}{with_interval(alerts, name)}" for name in ALERTS if name in alerts]
-    lines += [
-        f"  against {name}: AUROC {number(row['auroc'])}, model better by {with_interval(row, 'model_auroc_minus')}; "
-        f"AUPRC {number(row['auprc'])}, by {with_interval(row, 'model_auprc_minus')}"
-        + (f"; utility at its best {number(row['best_utility'])}" if "best_utility" in row else "")
-        for name, row in found["controls"].items()
-    ]
-    return "\n".join(lines)
+    lines = [f"{found['task']}: {_asked(found)}; model {found['model'].get('name')} {found['model'].get('version')}"]
+    for title, names, place in _PARTS:
+        rows = _rows(found, names, place)
+        lines += [title.format(number(found["threshold"]))] if rows else []
+        lines += [f"  {name:<32}{value} {limits}".rstrip() for name, value, limits in rows]
+    lines += ["controls"] if found["controls"] else []
+    lines += [f"  {name}: {_against(row)}" for name, row in found["controls"].items()]
+    return "\n".join([*lines, *(f"left out: {line}" for line in _left_out(found))])
+
+
+def _against(row: dict[str, Any]) -> str:
+    return "; ".join(
+        f"{label(metric)} {with_interval(row, metric)}, model better by " + with_interval(row, f"model_{metric}_minus")
+        for metric in _COMPARED
+        if metric in row
+    )
+
+
+def _asked(found: dict[str, Any]) -> str:
+    """Who was asked about: `300 patients (17 with the event), 11000 scores, 212 positive (1.93%)`."""
+    unknown = f"; {found['n_unlabelled']} stays left out, their outcome is not known" if found["n_unlabelled"] else ""
+    return (
+        f"{found['n_patients']} patients ({found['n_patients_positive']} with the event), {found['n']} scores, "
+        f"{found['n_positive']} positive ({found['prevalence']:.2%}){unknown}"
+    )
+
+
+def _left_out(found: dict[str, Any]) -> list[str]:
+    reasons = found["reasons"].items()
+    return [f"control “{key.removeprefix('controls.')}”: {why}" for key, why in reasons if key.startswith("controls.")]
+
+
+def _rows(found: dict[str, Any], names: Iterable[str], place: str = "") -> list[tuple[str, str, str]]:
+    """Name, value, and interval or the reason that there is none, of the figures that this task has."""
+    part, why, rows = found.get("alerts", {}) if place else found, found["reasons"], []
+    for name in names:
+        if name in part and (name != "utility" or "alerts" in found):
+            value, _, limits = with_interval(part, name).partition(" ")
+            rows.append((name, value, limits or why.get(place + name) or why.get(f"{place}{name}_ci", "")))
+    return rows
 
 
 def html_report(found: dict[str, Any]) -> str:
@@ -80,21 +133,24 @@ def html_report(found: dict[str, Any]) -> str:
             f"<title>{title}</title><style>{_STYLE}</style></head><body>",
             f"<h1>{title}</h1>",
             f"<p>Model {escape(str(model.get('name')))} version {escape(str(model.get('version')))}, weights "
-            f"<code>{escape(str(model.get('sha256', ''))[:16])}</code>. {found['n_patients']} patients, {found['n']} "
-            f"scores, {found['n_positive']} positive ({found['prevalence']:.2%}).</p>",
-            '<p class="note">Intervals: 95 %, bootstrap by patient. Threshold, calibration and indeterminate band were '
-            "chosen on other patients. On the patients that the model was trained on the figures say nothing.</p>",
+            f"<code>{escape(str(model.get('sha256', ''))[:16])}</code>. {escape(_asked(found))}.</p>",
+            f'<p class="note">Intervals: 95 %, bootstrap by patient, {found["bootstrap_draws"]} draws. Threshold, '
+            "calibration and indeterminate band were not chosen on these patients. On the patients that the model was "
+            "trained on the figures say nothing.</p>",
             "<h2>Figures</h2>",
             _figures(found, HEADLINE),
             f'<div class="plots">{plots(found)}</div>',
             *_at_threshold(found),
             "<h2>Against simple controls</h2>",
-            _table(_CONTROL_HEAD, _control_rows(found)),
+            _controls(found),
+            *(f'<p class="note">Left out: {escape(line)}.</p>' for line in _left_out(found)),
             '<p class="note">“Refitted here” is fitted on these very patients and cross-fitted among them, which the '
-            "model is not. Utility: at the threshold that suits the control best, chosen in hindsight.</p>",
+            "model is not. A control's utility is that of the threshold that suits it best, chosen in hindsight; the "
+            "model's is that of its shipped threshold.</p>",
             "<h2>Subgroups</h2>",
             _table(_GROUP_HEAD, _subgroup_rows(found)),
-            '<p class="note">Groups with fewer than ten positive or negative rows are counted and not judged.</p>',
+            f'<p class="note">Sensitivity and PPV: at the shipped threshold. Groups with fewer than {LEAST_PATIENTS} '
+            "patients with the event, or without it, are counted and not judged.</p>",
             "</body></html>",
         ]
     )
@@ -102,8 +158,13 @@ def html_report(found: dict[str, Any]) -> str:
 
 def with_interval(found: dict[str, Any], name: str) -> str:
     """`0.871 [0.852, 0.889]`"""
-    limits = found.get(f"{name}_ci") or found.get(f"{name}_iqr")
-    return number(found.get(name)) + (f" [{number(limits[0])}, {number(limits[1])}]" if limits else "")
+    low, high = found.get(f"{name}_ci") or (None, None)
+    return number(found.get(name)) + (f" [{number(low)}, {number(high)}]" if low is not None else "")
+
+
+def label(name: str) -> str:
+    """What a reader calls the figure of this key."""
+    return LABELS.get(name, name.replace("_", " "))
 
 
 def number(value: Any) -> str:
@@ -113,13 +174,9 @@ def number(value: Any) -> str:
     return f"{value:.2g}" if 0 < abs(value) < 0.01 else f"{value:.3f}"
 
 
-def _figures(found: dict[str, Any], names: dict[str, str]) -> str:
-    """One row for each figure that there is: its name, value, interval and how to read it."""
-    rows = []
-    for name, meaning in names.items():
-        if found.get(name) is not None:
-            value, _, limits = with_interval(found, name).partition(" ")
-            rows.append([LABELS.get(name, name.replace("_", " ")), value, limits, meaning])
+def _figures(found: dict[str, Any], names: Mapping[str, str], place: str = "") -> str:
+    """One row for each figure: its name, value, interval and how to read it."""
+    rows = [[label(name), value, limits, names[name]] for name, value, limits in _rows(found, names, place)]
     return _table(["", "value", "95 % interval", "how to read it"], rows, words=3)
 
 
@@ -130,51 +187,62 @@ def _at_threshold(found: dict[str, Any]) -> list[str]:
     if "indeterminate_share" in found:
         parts += ["<h2>What is withheld</h2>", _figures(found, WITHHELD)]
     if "alerts" in found:
-        parts += ["<h2>What alerts would mean on the ward</h2>", _figures(found["alerts"], ALERTS)]
+        low, high = found["alerts"]["lead_hours_iqr"]
+        parts += [
+            "<h2>What alerts would mean on the ward</h2>",
+            _figures(found, ALERTS, "alerts."),
+            f'<p class="note">Quartiles of the lead time: {number(low)} and {number(high)} h.</p>',
+        ]
     return parts
 
 
-_CONTROL_HEAD = ["control", "n", "AUROC", "AUPRC", "utility", "model better by (AUROC)", "(AUPRC)"]
+_COMPARED = ("auroc", "auprc", "utility")
 
 
-def _control_rows(found: dict[str, Any]) -> list[list[str]]:
-    return [
+def _controls(found: dict[str, Any]) -> str:
+    compared = _COMPARED if "alerts" in found else _COMPARED[:2]
+    head = ["control", "rows", *(word for m in compared for word in (label(m), "model better by"))]
+    rows = [
         [
             name,
             str(row["n"]),
-            number(row["auroc"]),
-            number(row["auprc"]),
-            number(row.get("best_utility")),
-            with_interval(row, "model_auroc_minus"),
-            with_interval(row, "model_auprc_minus"),
+            *(with_interval(row, key) for metric in compared for key in (metric, f"model_{metric}_minus")),
         ]
         for name, row in found["controls"].items()
     ]
+    return _table(head, rows)
 
 
-_GROUP_HEAD = ["", "n", "positive", "mean risk", "observed", "AUROC", "AUPRC", "calibration in the large"]
+_GROUP_HEAD = [
+    *("", "patients", "with the event", "mean risk", "observed", "AUROC", "AUPRC"),
+    *("calibration in the large", "sensitivity", "PPV"),
+]
+_GROUP_FIGURES = ("mean_risk", "prevalence", "auroc", "auprc", "calibration_intercept", "sensitivity", "ppv")
 
 
 def _subgroup_rows(found: dict[str, Any]) -> list[list[str]]:
     return [
         [
             f"{row['variable']}: {row['value']}",
-            str(row["n"]),
-            str(row["n_positive"]),
-            number(row["mean_risk"]),
-            number(row["prevalence"]),
-            *(with_interval(row, name) for name in ("auroc", "auprc", "calibration_intercept")),
+            str(row["n_patients"]),
+            str(row["n_patients_positive"]),
+            *(with_interval(row, name) for name in _GROUP_FIGURES),
         ]
         for row in found["subgroups"]
     ]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int | None = None) -> str:
-    """A table; the column `words` is text and stands left."""
+    """A table; the column `words` is text and stands left, an interval stands below its figure."""
 
     def row(tag: str, cells: Sequence[str]) -> str:
         kinds = [' class="words"' if n == words else "" for n in range(len(cells))]
-        return "".join(f"<{tag}{k}>{escape(c)}</{tag}>" for k, c in zip(kinds, cells, strict=True))
+        return "".join(f"<{tag}{k}>{_cell(c)}</{tag}>" for k, c in zip(kinds, cells, strict=True))
 
     body = "".join(f"<tr>{row('td', cells)}</tr>" for cells in rows)
     return f'<div class="wide"><table><tr>{row("th", head)}</tr>{body}</table></div>'
+
+
+def _cell(text: str) -> str:
+    value, bracket, limits = escape(text).partition(" [")
+    return f"{value}<small>[{limits}</small>" if bracket else value

@@ -1,8 +1,12 @@
 """What evaluation works on: risks of the shipped model, what happened, and whom it was about."""
 
-from collections.abc import Callable, Iterable, Sequence
+import csv
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from gzip import BadGzipFile
+from types import ModuleType
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +15,9 @@ from services.domain.features import ModelInputs, inputs_at
 from services.domain.features.derived import DERIVED
 from services.domain.features.static import STATIC
 from services.score.offline import Asked, OfflineModel, repository
-from training.evaluation.refitted import refitted, tabular
 
 Float = NDArray[np.float64]
+T = TypeVar("T")
 
 CONTROLS: dict[str, Callable[[ModelInputs], float]] = {
     "hours in unit": lambda inputs: float(inputs.arrays["static"][STATIC.index("hours_in_unit")]),
@@ -23,6 +27,13 @@ CONTROLS: dict[str, Callable[[ModelInputs], float]] = {
     "SOFA (partial)": lambda inputs: float(inputs.arrays["derived"][DERIVED.index("sofa_partial")]),
 }
 """What a score must beat to be worth anything; computed where their inputs are there, unknown counts as lowest."""
+
+OUTCOME_AT = {
+    "sepsis-6h": "CinC 2019 has it in the column SepsisLabel",
+    "mortality-48h": "CinC 2012 has it in Outcomes-*.txt, in the folder of the data or beside it",
+    "mortality-24h": "eICU has it in the table patient",
+}
+"""Where a data set says what happened."""
 
 UNITS = ("medical", "surgical", "cardiac", "cardiac_surgery")
 
@@ -34,7 +45,7 @@ class Scores:
     task: str
     label: NDArray[np.bool_]
     risk: Float
-    patient: NDArray[np.object_]
+    patient: NDArray[Any]
     hours: Float  # after admission to the unit
     groups: dict[str, NDArray[np.object_]] = field(default_factory=dict)  # subgroup variable -> value of each row
     controls: dict[str, Float] = field(default_factory=dict)
@@ -42,6 +53,8 @@ class Scores:
     band: tuple[float, float] | None = None  # open interval of risks that are published as indeterminate
     model: dict[str, Any] = field(default_factory=dict)
     hourly: bool = False  # one row an hour, scored with the utility; else one row a stay
+    unlabelled: int = 0  # stays that were not asked about, since their outcome is not known
+    left_out: dict[str, str] = field(default_factory=dict)  # controls that could not be worked out, and why
 
 
 @dataclass(frozen=True)
@@ -49,27 +62,52 @@ class Question:
     """One patient's record, the moments asked about (epoch ms), their labels, and subgroups besides the common ones."""
 
     asked: Asked
-    label: Sequence[bool]
+    label: Sequence[float]  # 1 positive, 0 negative, NaN not known
     hours: Sequence[float]
     groups: dict[str, str] = field(default_factory=dict)
     controls: dict[str, float] = field(default_factory=dict)
     cluster: str = ""  # what the bootstrap draws: the patient, where a stay is not one; empty: asked.patient
 
 
-def score(task: str, outcome: str, questions: Iterable[Question], *, hourly: bool) -> Scores:
-    """The shipped `risk_fusion` on every question, and the controls beside it.
+class Unreadable(ValueError):
+    """A data set that is broken somewhere. Says where, and nothing of what stands there."""
 
-    Raises ManifestError when the model is not there or cannot be used.
+
+def readable(read: Callable[[], Iterable[T]]) -> Iterator[T]:
+    """What `read` gives. Raises Unreadable where it stumbles; FileNotFoundError and KeyError (a column) as they are."""
+    done = 0
+    try:
+        for stay in read():
+            yield stay
+            done += 1
+    except (ValueError, TypeError, IndexError, OverflowError, EOFError, BadGzipFile, csv.Error) as error:
+        raise Unreadable(
+            f"after {done} patients, in the order of files and rows, comes a broken file or line, or a value that is "
+            f"none ({type(error).__name__})"
+        ) from error
+
+
+def score(task: str, outcome: str, questions: Iterable[Question], *, hourly: bool) -> Scores:
+    """The shipped `risk_fusion` on every question whose labels are known, and the controls beside it.
+
+    Raises ManifestError when the model is not there or cannot be used, ValueError when no outcome is known.
     """
     model = OfflineModel(repository())
     place = model.outcomes.index(outcome)
-    gathered = _Gathered()
+    refitting, lacking = _refitting()
+    gathered, unlabelled = _Gathered(refitting), 0
     for question in questions:
+        if np.isnan(question.label).any():
+            unlabelled += 1
+            continue
         inputs = inputs_at(question.asked.record, question.asked.as_of_ms)
         if inputs:
             gathered.add(question, inputs, _risks(model, inputs, place))
+    if unlabelled and not gathered.label:
+        raise ValueError(f"the outcome of all {unlabelled} patients is missing: {OUTCOME_AT[task]}")
     spec = model.manifest.outcomes[place]
     label, patient = np.asarray(gathered.label, dtype=bool), np.asarray(gathered.patient, dtype=object)
+    fitted = refitting.refitted(gathered.tabular, label, patient) if refitting else {}
     return Scores(
         task=task,
         label=label,
@@ -77,8 +115,7 @@ def score(task: str, outcome: str, questions: Iterable[Question], *, hourly: boo
         patient=patient,
         hours=np.asarray(gathered.hours, dtype=np.float64),
         groups={name: np.asarray(values, dtype=object) for name, values in gathered.groups.items()},
-        controls={name: np.asarray(values, np.float64) for name, values in gathered.controls.items()}
-        | refitted(gathered.tabular, label, patient),
+        controls={name: np.asarray(values, np.float64) for name, values in gathered.controls.items()} | fitted,
         threshold=spec.threshold,
         band=spec.indeterminate,
         model={
@@ -87,14 +124,25 @@ def score(task: str, outcome: str, questions: Iterable[Question], *, hourly: boo
             "sha256": model.manifest.weights_sha256,
         },
         hourly=hourly,
+        unlabelled=unlabelled,
+        left_out={} if fitted else {"refitted here": refitting.FEW if refitting else lacking},
     )
+
+
+def _refitting() -> tuple[ModuleType | None, str]:
+    """`training.evaluation.refitted`; None where its packages are not installed, and what is lacking."""
+    try:
+        return importlib.import_module("training.evaluation.refitted"), ""
+    except ModuleNotFoundError as error:
+        return None, f"needs {error.name}, which the development environment has (`make .venv-dev`)"
 
 
 class _Gathered:
     """Rows of the patients asked about so far."""
 
-    def __init__(self) -> None:
-        self.label: list[bool] = []
+    def __init__(self, refitting: ModuleType | None) -> None:
+        self.refitting = refitting
+        self.label: list[float] = []
         self.risk: list[float] = []
         self.patient: list[str] = []
         self.hours: list[float] = []
@@ -108,7 +156,8 @@ class _Gathered:
         self.risk += risk.tolist()
         self.patient += [question.cluster or question.asked.patient] * rows
         self.hours += question.hours
-        self.tabular.append(tabular(inputs))
+        if self.refitting:
+            self.tabular.append(self.refitting.tabular(inputs))
         for group, value in {**_common(inputs[-1]), **question.groups}.items():
             self.groups.setdefault(group, []).extend([value] * rows)
         for name, control in CONTROLS.items():

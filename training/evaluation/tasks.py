@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 from services.score.offline import Asked
-from training.evaluation.scored import Question, Scores, score
+from training.evaluation.scored import Question, Scores, readable, score
 from training.progress import progress
 
 
@@ -16,10 +16,9 @@ def sepsis_6h(path: Path, limit: int | None = None) -> Scores:
         from training.datasets import cinc2019
         from training.datasets.stays import record_of
 
-        for stay in progress(islice(cinc2019.read(path), limit), "patients"):
-            label = stay.labels["sepsis-6h"]
+        for stay in progress(readable(lambda: islice(cinc2019.read(path), limit)), "patients"):
             asked = Asked(stay.patient_id, record_of(stay), stay.decision_ms)
-            yield Question(asked, (label > 0).tolist(), stay.decisions)
+            yield Question(asked, stay.labels["sepsis-6h"].tolist(), stay.decisions)
 
     return score("sepsis-6h", "sepsis-6h", questions(), hourly=True)
 
@@ -31,11 +30,9 @@ def mortality_48h(path: Path, limit: int | None = None) -> Scores:
         from training.datasets import cinc2012
         from training.datasets.stays import record_of
 
-        for stay in progress(islice(cinc2012.read(path), limit), "patients"):
-            last = float(stay.labels["mortality"][-1])
-            if last == last:
-                asked = Asked(stay.patient_id, record_of(stay), stay.decision_ms[-1:])
-                yield Question(asked, [last > 0], stay.decisions[-1:])
+        for stay in progress(readable(lambda: islice(cinc2012.read(path), limit)), "patients"):
+            asked = Asked(stay.patient_id, record_of(stay), stay.decision_ms[-1:])
+            yield Question(asked, stay.labels["mortality"][-1:].tolist(), stay.decisions[-1:])
 
     return score("mortality-48h", "mortality", questions(), hourly=False)
 
@@ -51,7 +48,7 @@ def mortality_24h(path: Path, limit: int | None = None) -> Scores:
         from training.eicu.encode import NoteEncoder
 
         encoder = NoteEncoder.shipped()
-        stays = load_stays(path)[:limit]
+        stays = list(readable(lambda: load_stays(path)))[:limit]
         physiology = first_day_score(path, pd.Index([stay.stay for stay in stays]))
         for stay, points in zip(progress(stays, "stays"), physiology.tolist(), strict=True):
             asked = Asked(str(stay.stay), stay.record(encoder.embeddings(stay)), [AS_OF_MS])

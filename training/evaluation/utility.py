@@ -6,13 +6,13 @@ falls to -2 at 3 h after. In anybody else a positive call costs 0.05. Later hour
 of all patients is scaled so that never calling is 0 and the best possible calls are 1.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from training.evaluation.metrics import interval
+from training.evaluation.metrics import shares
 
 EARLY, OPTIMAL, LATE = -12, -6, 3  # hours from onset
 TRUE_POSITIVE, FALSE_NEGATIVE, FALSE_POSITIVE = 1.0, -2.0, -0.05
@@ -51,41 +51,46 @@ def best_calls(label: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray((t >= EARLY) & (t <= LATE))
 
 
-def patient_sums(label: ArrayLike, call: ArrayLike, patient: ArrayLike) -> Float:
-    """float64 [patients, 3]: utility of the calls, of the best calls, of silence. Rows of a patient stand together."""
-    labels, calls = np.asarray(label).astype(bool), np.asarray(call).astype(bool)
-    sums = []
-    for rows in runs(patient):
-        reward, silence = hourly(labels[rows])
-        best = best_calls(labels[rows])
-        sums.append([np.where(c, reward, silence).sum() for c in (calls[rows], best, np.zeros_like(best))])
-    return np.asarray(sums, dtype=np.float64).reshape(-1, 3)
-
-
 def utility(label: ArrayLike, call: ArrayLike, patient: ArrayLike) -> float:
-    """The challenge's normalised utility; NaN when no patient is septic."""
-    return _normalised(patient_sums(label, call, patient))
+    """The challenge's normalised utility; NaN when no patient is septic. Rows of a patient stand together."""
+    return utility_with_interval(label, call, patient, repeats=0)[0]
 
 
 def utility_with_interval(
     label: ArrayLike, call: ArrayLike, patient: ArrayLike, *, repeats: int = 1000, seed: int = 0
 ) -> tuple[float, list[float]]:
     """The normalised utility and its 95 % bootstrap interval by patient."""
-    sums = patient_sums(label, call, patient)
-    rng = np.random.default_rng(seed)
-    draws = [_normalised(sums[rng.integers(0, len(sums), len(sums))]) for _ in range(repeats if len(sums) else 0)]
-    return _normalised(sums), interval(draws)
+    gain, possible = gains(label, patient)
+    found = shares({"utility": (gain * np.asarray(call, bool), possible)}, patient, repeats=repeats, seed=seed)
+    return found["utility"], found["utility_ci"]
+
+
+def gains(label: ArrayLike, patient: ArrayLike) -> tuple[Float, Float]:
+    """For each row what a call gains over silence, and what the best call would: their sums' ratio is the utility."""
+    labels = np.asarray(label).astype(bool)
+    gain, possible = np.zeros(len(labels)), np.zeros(len(labels))
+    for rows in runs(patient):
+        gain[rows] = np.subtract(*hourly(labels[rows]))
+        possible[rows] = np.where(best_calls(labels[rows]), gain[rows], 0.0)
+    return gain, possible
 
 
 def best_utility(label: ArrayLike, score: ArrayLike, patient: ArrayLike) -> float:
     """The normalised utility of calling at the threshold of the score that suits best, chosen in hindsight."""
-    labels, scores = np.asarray(label).astype(bool), np.asarray(score, dtype=np.float64)
-    parts = [np.subtract(*hourly(labels[rows])) for rows in runs(patient)]
-    gain = np.concatenate(parts) if parts else np.zeros(0)
+    return float(best_utilities(*gains(label, patient), score, [np.ones(len(np.asarray(label)))])[0])
+
+
+def best_utilities(gain: Float, possible: Float, score: ArrayLike, weights: Iterable[Float]) -> Float:
+    """`best_utility` for each weighting of the rows [N] (a bootstrap draw), of rows as `gains` gives them."""
+    scores = np.asarray(score, dtype=np.float64)
     order = np.argsort(-scores, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    _, best, silence = patient_sums(labels, labels, patient).sum(axis=0)
-    return float(max(0.0, np.cumsum(gain[order])[ends].max()) / (best - silence)) if best > silence else float("nan")
+    found = []
+    for weight in weights:
+        best = max(0.0, np.cumsum((weight * gain)[order])[ends].max()) if len(order) else 0.0
+        whole = weight @ possible
+        found.append(best / whole if whole > 0 else float("nan"))
+    return np.array(found)
 
 
 def runs(patient: ArrayLike) -> Iterator[slice]:
@@ -96,8 +101,3 @@ def runs(patient: ArrayLike) -> Iterator[slice]:
         raise ValueError("the rows of a patient must stand together")
     for begin, end in pairwise(edges.tolist()):
         yield slice(begin, end)
-
-
-def _normalised(sums: Float) -> float:
-    observed, best, silence = sums.sum(axis=0) if len(sums) else (0.0, 0.0, 0.0)
-    return float((observed - silence) / (best - silence)) if best > silence else float("nan")

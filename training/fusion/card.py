@@ -55,7 +55,10 @@ def _what(fitted: Fitted, manifest: dict[str, Any]) -> str:
 One graph: a fusion network (a small encoder for each modality, learned stand-ins for what is absent, ages as inputs, \
 trained with modality dropout) and gradient boosted trees on series, static and derived values ({trees}), blended in \
 log-odds ({blends}, the rest is the trees') and calibrated for each pattern of modalities. Both are averages over \
-{len(fitted.by_seed)} seeds, trained on all patients. It answers with {" and ".join(f"`{o}`" for o in fitted.outcomes)}.
+{len(fitted.by_seed)} seeds, trained on all patients. \
+It answers with {" and ".join(f"`{o}`" for o in fitted.outcomes)}, and with what each \
+modality (Shapley values) and each variable (path contributions of the trees, integrated gradients of the network) \
+adds to their log-odds.
 
 Modalities in use: {", ".join(used)}. **Switched off, because no data set here pairs them with outcomes:** \
 {", ".join(unused) or "none"}; they are accepted and change nothing.
@@ -189,4 +192,5 @@ state.
 fewer of the deaths than stated (the table has both).
 - Subgroups by age, sex, unit and ethnicity: `wardstream evaluate` on other patients. Ablation by modality on \
 eICU: docs/models.md.
-- Contributions say what moved this model, not what caused the illness."""
+- Contributions say what moved this model, not what caused the illness. Age, sex, unit and time \
+are no variable's (they are in the modality `static`), nor are sums and counts over all that was measured."""

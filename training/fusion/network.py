@@ -5,7 +5,7 @@ the age of what is present is encoded beside it, so that a stale note can count 
 inside the network with the training set's quantiles: the server gets the features as they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -131,22 +131,43 @@ class FusionNet(nn.Module):
         age: Tensor,
     ) -> Tensor:
         here = presence * self.on  # [B, M]
+        fixed = self.fixed_values(static, derived, here)
+        encoded = self.encoded(self.by_variable(series), fixed, note, image, genomic)
+        return self.logits(self.mixed(encoded, here, age).sum(1))
+
+    def by_variable(self, series: Tensor) -> Tensor:
+        """A few numbers for each clinical variable, [B, V * per_variable]."""
         seen = 1.0 - torch.isnan(series[:, :, 0]).to(series.dtype)
         z = torch.cat([self.standard_series(series), self.ramps_series(series[:, :, RAMPED]).flatten(2)], -1)
+        numbers: Tensor = self.per_variable(z, seen)
+        return numbers.flatten(1)
+
+    def fixed_values(self, static: Tensor, derived: Tensor, here: Tensor) -> Tensor:
+        """Static and derived values standardised, then in pieces, [B, FIXED * (1 + PARTS)]; 0 where not known."""
         fixed = torch.cat([static, derived * _nan_where_absent(here[:, :1])], -1)
-        encoded = torch.stack(
+        return torch.cat([self.standard_fixed(fixed), self.ramps_fixed(fixed).flatten(1)], -1)
+
+    def encoded(self, by_variable: Tensor, fixed: Tensor, note: Tensor, image: Tensor, genomic: Tensor) -> Tensor:
+        """Each modality as a vector of the common width, [B, M, width]."""
+        return torch.stack(
             [
-                self.series(self.drop(self.per_variable(z, seen).flatten(1))),
-                self.fixed(torch.cat([self.standard_fixed(fixed), self.ramps_fixed(fixed).flatten(1)], -1)),
+                self.series(self.drop(by_variable)),
+                self.fixed(fixed),
                 self.note(note),
                 self.image(image),
                 self.genomic(genomic),
             ],
             1,
-        )  # [B, M, width]
+        )
+
+    def mixed(self, encoded: Tensor, here: Tensor, age: Tensor) -> Tensor:
+        """The same with its age, and with the learned stand-in of what is not `here`."""
         aged = torch.log1p(torch.clamp(age, 0.0, 720.0)).unsqueeze(-1) * self.aged
-        mixed = here.unsqueeze(-1) * (encoded + aged) + (1.0 - here).unsqueeze(-1) * self.absent
-        logits: Tensor = self.heads(self.hidden(mixed.sum(1)))
+        return here.unsqueeze(-1) * (encoded + aged) + (1.0 - here).unsqueeze(-1) * self.absent
+
+    def logits(self, total: Tensor) -> Tensor:
+        """Of the sum over modalities: [..., width] to [..., outcomes]."""
+        logits: Tensor = self.heads(self.hidden(total))
         return logits
 
 
@@ -159,6 +180,9 @@ class Together(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(members)
         self.register_buffer("on", torch.stack([m.on for m in members]).amax(0))
+
+    def __iter__(self) -> Iterator[FusionNet]:
+        return (member for member in self.members if isinstance(member, FusionNet))
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return torch.stack([member(*inputs) for member in self.members]).mean(0)

@@ -1,4 +1,4 @@
-"""Writes a fitted model into the model repository: graphs, server configurations, manifests."""
+"""Writes a fitted model into the model repository: graph, server configurations, manifest, card."""
 
 import json
 from pathlib import Path
@@ -15,46 +15,39 @@ from services.inference.manifest import weights_sha256
 from training.fusion import calibrate
 from training.fusion.card import write
 from training.fusion.choose import COVERAGE, Tables
-from training.fusion.export import EXPLAIN_OUTPUTS, export_explain, export_served, save
+from training.fusion.export import export_served, save
 from training.fusion.fit import Fitted
-from training.fusion.served import Blend
+from training.fusion.served import Served
 
-MODEL, EXPLAIN = "risk_fusion", "risk_fusion_explain"
-MAX_BATCH = {MODEL: 256, EXPLAIN: 64}
+MODEL = "risk_fusion"
+MAX_BATCH = 256
 FRESH_VARIABLES = 3
 """Fewer variables than this within 24 h: the model does not judge."""
 
 
 def publish(fitted: Fitted, tables: Tables, figures: dict[str, Any], repository: Path) -> Path:
-    """Writes `risk_fusion` and `risk_fusion_explain` below the repository and returns the first's folder.
+    """Writes `risk_fusion` below the repository and returns its folder.
 
     `figures` (of `training.fusion.figures`) go into the manifest and onto the card.
     """
-    blend = Blend(fitted.network, fitted.choice.calibration).eval()
-    columns = [c.tolist() for c in fitted.columns]
-    for name, graph in (
-        (MODEL, export_served(blend, fitted.boosters, columns)),
-        (EXPLAIN, export_explain(blend, fitted.boosters, columns)),
-    ):
-        folder = repository / name
-        path = save(graph, folder)
-        _write_configs(folder, name, graph)
-        manifest = _manifest(name, weights_sha256(path))
-        if name == MODEL:
-            manifest |= _judgement(fitted, tables, figures)
-            manifest["figures"] = figures
-            write(folder, fitted, manifest)
-        (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
-    return repository / MODEL
+    served = Served(fitted.network, fitted.choice.calibration)
+    graph = export_served(served, fitted.boosters, [c.tolist() for c in fitted.columns])
+    folder = repository / MODEL
+    path = save(graph, folder)
+    _write_configs(folder, graph)
+    manifest = _manifest(weights_sha256(path)) | _judgement(fitted, tables, figures) | {"figures": figures}
+    write(folder, fitted, manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    return folder
 
 
-def _manifest(name: str, sha256: str) -> dict[str, Any]:
+def _manifest(sha256: str) -> dict[str, Any]:
     return {
-        "model": name,
+        "model": MODEL,
         "version": "1",
         "feature_version": FEATURE_VERSION,
         "weights_sha256": sha256,
-        "max_batch": MAX_BATCH[name],
+        "max_batch": MAX_BATCH,
         "inputs": {n: list(shape) for n, shape in ARRAYS.items()},
         "modalities": list(MODALITIES),
         "variables": list(VARIABLE_NAMES),
@@ -128,11 +121,11 @@ def _reference(tables: Tables, most: int = 200_000) -> tuple[dict[str, Any], dic
 _TYPES = {onnx.TensorProto.FLOAT: "TYPE_FP32", onnx.TensorProto.INT64: "TYPE_INT64"}
 
 
-def _write_configs(folder: Path, name: str, graph: onnx.ModelProto) -> None:
+def _write_configs(folder: Path, graph: onnx.ModelProto) -> None:
     (folder / "configs").mkdir(parents=True, exist_ok=True)
     body = _tensors("input", graph.graph.input) + _tensors("output", graph.graph.output) + "dynamic_batching {}\n"
-    head = f'name: "{name}"\n'
-    size = f"max_batch_size: {MAX_BATCH[name]}\n"
+    head = f'name: "{MODEL}"\n'
+    size = f"max_batch_size: {MAX_BATCH}\n"
     gpu = "instance_group [ { kind: KIND_AUTO count: 1 } ]\nversion_policy: { latest: { num_versions: 2 } }\n"
     cpu = "instance_group [ { kind: KIND_CPU count: 1 } ]\nversion_policy: { latest: { num_versions: 2 } }\n"
     (folder / "config.pbtxt").write_text(head + 'backend: "onnxruntime"\n' + size + body + gpu)
@@ -146,6 +139,3 @@ def _tensors(kind: str, values: Any) -> str:
         dims = ", ".join(str(d.dim_value) for d in tensor.shape.dim[1:])
         lines.append(f'  {{ name: "{value.name}" data_type: {_TYPES[tensor.elem_type]} dims: [ {dims} ] }}')
     return f"{kind} [\n" + ",\n".join(lines) + "\n]\n"
-
-
-__all__ = ["EXPLAIN", "EXPLAIN_OUTPUTS", "MODEL", "publish"]

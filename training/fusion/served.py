@@ -1,5 +1,6 @@
-"""What is exported: network and trees blended, calibrated by modality pattern, and the explanation of the same."""
+"""What is exported: network and trees blended, calibrated by modality pattern, and explained in the same pass."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import factorial
@@ -9,15 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from services.domain.features.derived import DERIVED, SOURCES
 from services.domain.features.inputs import MODALITIES
-from services.domain.features.series import SHAPE
-from services.domain.features.variables import INDEX
-from training.fusion.network import COUNTS, FusionNet, Together
+from training.fusion.explain import STATIC_DATA, NetworkExplanation
+from training.fusion.network import VARIABLES, Together
 
 PLAYERS = 4  # series, static, note, image: the modalities that are switched on
 PATTERNS = 1 << PLAYERS
-VARIABLES, STATISTICS = SHAPE
 
 
 def pattern(presence: NDArray[np.float32]) -> NDArray[np.intp]:
@@ -42,11 +40,10 @@ class Calibration:
 
 
 class Blend(nn.Module):
-    """Blended logits and their calibrated form, [B, outcomes] each, from the network's inputs and the trees' scores."""
+    """The network's logits and the trees' scores in one, and calibrated: float32 [..., outcomes]."""
 
-    def __init__(self, net: FusionNet | Together, calibration: Calibration) -> None:
+    def __init__(self, calibration: Calibration) -> None:
         super().__init__()
-        self.net = net
         self.bits: Tensor
         self.network: Tensor
         self.trees: Tensor
@@ -56,131 +53,40 @@ class Blend(nn.Module):
         for name in ("network", "trees", "slope", "intercept"):
             self.register_buffer(name, torch.from_numpy(np.asarray(getattr(calibration, name), np.float32)))
 
-    def forward(self, inputs: list[Tensor], tree_scores: Tensor) -> tuple[Tensor, Tensor]:
-        presence = inputs[6]
-        series_here = presence[:, :1]
-        logits = self.net(*inputs)
-        # Without series there is nothing for the trees to say: the network then counts in full.
+    def mixed(self, presence: Tensor, network: Tensor, trees: Tensor) -> Tensor:
+        """Blended by weight. Without series there is nothing for the trees to say: the network counts in full."""
+        series_here = presence[..., :1]
         weight = self.network * series_here + (1.0 - series_here)
-        mixed = weight * logits + self.trees * series_here * tree_scores
-        number = (presence[:, :PLAYERS] * self.bits).sum(1).to(torch.int64)
-        return mixed, self.slope[number] * mixed + self.intercept[number]
+        return weight * network + self.trees * series_here * trees
+
+    def line(self, presence: Tensor) -> tuple[Tensor, Tensor]:
+        """(slope, intercept) of the pattern of modalities: slope * mixed + intercept are calibrated log-odds."""
+        number = (presence[..., :PLAYERS] * self.bits).sum(-1).to(torch.int64)
+        return self.slope[number], self.intercept[number]
 
 
 class Served(nn.Module):
-    """`risk_fusion`: calibrated `risk`, `raw` before calibration, both probabilities [B, outcomes], and `row_id`."""
+    """`risk_fusion`: calibrated `risk`, `raw` before calibration, both probabilities [B, outcomes], and why.
 
-    def __init__(self, blend: Blend) -> None:
-        super().__init__()
-        self.blend = blend
-
-    def forward(
-        self,
-        series: Tensor,
-        static: Tensor,
-        derived: Tensor,
-        note: Tensor,
-        image: Tensor,
-        genomic: Tensor,
-        presence: Tensor,
-        age: Tensor,
-        row_id: Tensor,
-        tree_scores: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        mixed, calibrated = self.blend([series, static, derived, note, image, genomic, presence, age], tree_scores)
-        return torch.sigmoid(calibrated), torch.sigmoid(mixed), row_id + 0
-
-
-def occlusions() -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float32]]:
-    """Which variables, derived values and modalities each of the R altered rows keeps.
-
-    The first VARIABLES rows leave out one clinical variable each, with the derived values made of it; the other
-    PATTERNS rows keep one subset of the modalities each (row VARIABLES + pattern number). [R, V], [R, D], [R, M].
+    Contributions are in calibrated log-odds: `modality_contribution` [B, outcomes, modalities] are exact Shapley values
+    over the subsets of modalities, each with its own pattern's calibration; `variable_contribution`
+    [B, outcomes, variables] add up to what the variables change while modalities and pattern stay as they are. `trees`
+    and `trees_unknowing` are those of `training.fusion.trees.ensemble_nodes`.
     """
-    rows = VARIABLES + PATTERNS
-    variables = np.ones((rows, VARIABLES), np.bool_)
-    derived = np.ones((rows, len(DERIVED)), np.bool_)
-    modalities = np.ones((rows, len(MODALITIES)), np.float32)
-    variables[np.arange(VARIABLES), np.arange(VARIABLES)] = False
-    for d, names in enumerate(SOURCES):
-        derived[[INDEX[n] for n in names], d] = False
-    for number in range(PATTERNS):
-        kept = [float(number >> m & 1) for m in range(PLAYERS)]
-        modalities[VARIABLES + number, :PLAYERS] = kept
-        variables[VARIABLES + number] = derived[VARIABLES + number] = kept[0] > 0
-    return variables, derived, modalities
 
-
-def shapley_weights() -> NDArray[np.float32]:
-    """[M, PATTERNS]: the Shapley value of a modality is this row times the values of all subsets (Shapley 1953)."""
-    weights = np.zeros((len(MODALITIES), PATTERNS), np.float64)
-    for player, bits in product(range(PLAYERS), range(PATTERNS)):
-        if not bits >> player & 1:
-            size = bits.bit_count()
-            share = factorial(size) * factorial(PLAYERS - size - 1) / factorial(PLAYERS)
-            weights[player, bits] -= share
-            weights[player, bits | 1 << player] += share
-    return weights.astype(np.float32)
-
-
-class Alter(nn.Module):
-    """The inputs of B rows as B * R rows, each with something left out (see `occlusions`)."""
-
-    def __init__(self) -> None:
+    def __init__(self, net: Together, calibration: Calibration) -> None:
         super().__init__()
-        variables, derived, modalities = occlusions()
-        absent = np.full(STATISTICS, np.nan, np.float32)
-        absent[COUNTS:] = 0.0
-        self.rows = len(variables)
-        self.variables: Tensor
-        self.derived: Tensor
-        self.modalities: Tensor
-        self.absent: Tensor
-        self.known: Tensor
-        for name, value in (
-            ("variables", variables),
-            ("derived", derived),
-            ("modalities", modalities),
-            ("known", modalities[:, 1:2] > 0),
-            ("absent", absent),
-        ):
-            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(value)))
-
-    def forward(
-        self,
-        series: Tensor,
-        static: Tensor,
-        derived: Tensor,
-        note: Tensor,
-        image: Tensor,
-        genomic: Tensor,
-        presence: Tensor,
-        age: Tensor,
-    ) -> tuple[Tensor, ...]:
-        unknown = torch.full((1,), float("nan"))
-        return (
-            torch.where(self.variables.unsqueeze(-1), series.unsqueeze(1), self.absent).flatten(0, 1),
-            torch.where(self.known, static.unsqueeze(1), unknown).flatten(0, 1),
-            torch.where(self.derived, derived.unsqueeze(1), unknown).flatten(0, 1),
-            self._same(note),
-            self._same(image),
-            self._same(genomic),
-            (presence.unsqueeze(1) * self.modalities).flatten(0, 1),
-            self._same(age),
-        )
-
-    def _same(self, x: Tensor) -> Tensor:
-        return x.unsqueeze(1).repeat(1, self.rows, 1).flatten(0, 1)
-
-
-class Explain(nn.Module):
-    """Contributions in calibrated log-odds from the altered rows: modalities (Shapley) and variables (occlusion)."""
-
-    def __init__(self, blend: Blend) -> None:
-        super().__init__()
-        self.blend = blend
-        self.rows = VARIABLES + PATTERNS
+        self.net = net
+        self.blend = Blend(calibration)
+        kept = (torch.arange(PATTERNS).unsqueeze(1) >> torch.arange(PLAYERS) & 1).float()  # bit m is modality m
+        # Subsets that differ in what is switched off alone are one to the networks.
+        live, place = torch.unique(kept * net.on[:PLAYERS], dim=0, return_inverse=True)
+        self.explained = nn.ModuleList(NetworkExplanation(member, live) for member in net)
+        self.place: Tensor
+        self.kept: Tensor
         self.shapley: Tensor
+        self.register_buffer("place", place)
+        self.register_buffer("kept", torch.cat([kept, torch.ones(PATTERNS, len(MODALITIES) - PLAYERS)], 1))
         self.register_buffer("shapley", torch.from_numpy(shapley_weights()))
 
     def forward(
@@ -194,11 +100,47 @@ class Explain(nn.Module):
         presence: Tensor,
         age: Tensor,
         row_id: Tensor,
-        tree_scores: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        _, calibrated = self.blend([series, static, derived, note, image, genomic, presence, age], tree_scores)
-        values = calibrated.reshape(-1, self.rows, calibrated.shape[1]).transpose(1, 2)  # [B, K, R]
-        subsets = values[:, :, VARIABLES:]
-        modality = torch.matmul(subsets, self.shapley.transpose(0, 1))
-        variable = subsets[:, :, PATTERNS - 1 :] - values[:, :, :VARIABLES]
-        return modality, variable, row_id + 0
+        trees: Tensor,
+        trees_unknowing: Tensor,
+    ) -> tuple[Tensor, ...]:
+        inputs = [series, static, derived, note, image, genomic, presence, age]
+        k = trees_unknowing.shape[1]
+        scores, knowing = trees[:, :k], trees[:, k : 2 * k]
+        moved = trees[:, 2 * k :].reshape(-1, k, VARIABLES).transpose(1, 2)
+        mixed = self.blend.mixed(presence, self.net(*inputs), scores)
+        slope, intercept = self.blend.line(presence)
+        without, contributions = self._networks(inputs)
+        of_variables = self.blend.mixed(presence.unsqueeze(1), contributions, moved)
+        return (
+            torch.sigmoid(slope * mixed + intercept),
+            torch.sigmoid(mixed),
+            self._modalities(presence, without, scores, scores - knowing + trees_unknowing).transpose(1, 2),
+            (slope.unsqueeze(1) * of_variables).transpose(1, 2),
+            row_id + 0,
+        )
+
+    def _networks(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The mean over the members of their logits by subset and of their variables' contributions."""
+        found = [explained(*inputs) for explained in self.explained]
+        without, contributions = (torch.stack(part).mean(0) for part in zip(*found, strict=True))
+        return without[:, self.place], contributions
+
+    def _modalities(self, presence: Tensor, network: Tensor, scores: Tensor, without_static: Tensor) -> Tensor:
+        """[B, modalities, outcomes] Shapley values of the game whose worth is a subset's calibrated log-odds."""
+        present = presence.unsqueeze(1) * self.kept  # [B, PATTERNS, modalities]
+        with_static = self.kept[:, STATIC_DATA].unsqueeze(1) > 0
+        trees = torch.where(with_static, scores.unsqueeze(1), without_static.unsqueeze(1))
+        slope, intercept = self.blend.line(present)
+        return torch.matmul(self.shapley, slope * self.blend.mixed(present, network, trees) + intercept)
+
+
+def shapley_weights() -> NDArray[np.float32]:
+    """[M, PATTERNS]: the Shapley value of a modality is this row times the values of all subsets (Shapley 1953)."""
+    weights = np.zeros((len(MODALITIES), PATTERNS), np.float64)
+    for player, bits in product(range(PLAYERS), range(PATTERNS)):
+        if not bits >> player & 1:
+            size = bits.bit_count()
+            share = factorial(size) * factorial(PLAYERS - size - 1) / factorial(PLAYERS)
+            weights[player, bits] -= share
+            weights[player, bits | 1 << player] += share
+    return weights.astype(np.float32)

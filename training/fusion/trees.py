@@ -3,19 +3,48 @@
 LightGBM compares a double with `x <= threshold`; the graph compares float32. A float32 `x` is at most the double
 threshold exactly when it is at most the largest float32 that is not above it, so thresholds are rounded down and
 every row takes the same path: the two differ only by the rounding of the leaves' sum (a test holds them to 1e-5).
+
+The same pass explains the score by path contributions (Saabas 2014; Lundberg et al., Nat Mach Intell 2020, compare
+TreeSHAP with them): each split on a row's way down moves what the tree expects of it, the mean over its leaves by the
+number of training rows in each, and the move is credited to the variables that the split reads. A leaf's contributions
+are therefore constants, and leaves carry them beside their value.
 """
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
+from services.domain.features.derived import SOURCES
 from services.domain.features.inputs import ARRAYS
+from services.domain.features.series import SHAPE
+from services.domain.features.static import STATIC
+from services.domain.features.variables import INDEX
 
 TABULAR = ("series", "static", "derived")
 WIDTH = sum(int(np.prod(ARRAYS[name])) for name in TABULAR)
+VARIABLES, STATISTICS = SHAPE
+STATIC_COLUMNS = range(VARIABLES * STATISTICS, VARIABLES * STATISTICS + len(STATIC))
+
+Node = dict[str, Any]
+"""A split or a leaf, as `Booster.dump_model` gives it."""
+SIDES = ("left_child", "right_child")
+
+
+def _credit() -> NDArray[np.float64]:
+    of_series = np.repeat(np.eye(VARIABLES), STATISTICS, axis=0)
+    of_derived = np.zeros((len(SOURCES), VARIABLES))
+    for row, names in zip(of_derived, SOURCES, strict=True):
+        row[[INDEX[name] for name in names]] = 1 / max(1, len(names))
+    return np.concatenate([of_series, np.zeros((len(STATIC), VARIABLES)), of_derived])
+
+
+CREDIT = _credit()
+"""[WIDTH, VARIABLES]: what share of a flat column's effect is each clinical variable's. A derived value's is shared
+equally among those it is made of; static data, and what is made of whatever is known, are no variable's."""
 
 
 def flat(inputs: dict[str, NDArray[np.float32]], rows: Any = slice(None)) -> NDArray[np.float32]:
@@ -34,99 +63,127 @@ def float32_below(threshold: float) -> float:
     return float(near if float(near) <= threshold else np.nextafter(near, np.float32(-np.inf)))
 
 
-class _Attributes:
+class _Ensemble:
+    """The attributes of one TreeEnsembleRegressor, filled tree by tree."""
+
     def __init__(self) -> None:
-        names = ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids", "missing")
-        self.nodes: dict[str, list[Any]] = {name: [] for name in names}
-        self.leaves: dict[str, list[Any]] = {k: [] for k in ["treeids", "nodeids", "ids", "weights"]}
+        names = ("treeids", "nodeids", "featureids", "values", "modes", "missing_value_tracks_true")
+        self._nodes: dict[str, list[Any]] = {f"nodes_{n}": [] for n in (*names, "truenodeids", "falsenodeids")}
+        self._leaves: dict[str, list[Any]] = {f"target_{n}": [] for n in ("treeids", "nodeids", "ids", "weights")}
+        self._trees = 0
 
-    def add(self, tree: int, node: int, **values: Any) -> None:
-        self.nodes["treeids"].append(tree)
-        self.nodes["nodeids"].append(node)
-        for name in ("featureids", "values", "modes", "truenodeids", "falsenodeids", "missing"):
-            self.nodes[name].append(values[name])
+    def add(self, root: Node, columns: Sequence[int], scale: float, targets: Sequence[int], first: int = 0) -> None:
+        """Adds a tree in depth-first order. A leaf adds its value to each of the targets, and what it says that was
+        `moved` to the targets from `first` on; both times `scale`."""
+        numbers = count()
 
-    def leaf(self, tree: int, node: int, target: int, weight: float) -> None:
-        self.add(tree, node, featureids=0, values=0.0, modes="LEAF", truenodeids=0, falsenodeids=0, missing=0)
-        for name, value in zip(self.leaves, (tree, node, target, weight), strict=True):
-            self.leaves[name].append(value)
-
-
-def _walk(
-    found: _Attributes, tree: int, target: int, node: dict[str, Any], columns: Sequence[int], scale: float
-) -> int:
-    """Adds the subtree in depth-first order and returns the number of its root."""
-    numbers = iter(range(1 << 30))
-
-    def visit(part: dict[str, Any]) -> int:
-        number = next(numbers)
-        if "leaf_value" in part:
-            found.leaf(tree, number, target, part["leaf_value"] * scale)
+        def visit(node: Node) -> int:
+            number = next(numbers)
+            if "leaf_value" in node:
+                _append(self._nodes, self._trees, number, 0, 0.0, "LEAF", 0, 0, 0)
+                for target in targets:
+                    _append(self._leaves, self._trees, number, target, node["leaf_value"] * scale)
+                for v, change in enumerate(node.get("moved", ())):
+                    if change:
+                        _append(self._leaves, self._trees, number, first + v, change * scale)
+                return number
+            column, cut = columns[node["split_feature"]], float32_below(node["threshold"])
+            _append(self._nodes, self._trees, number, column, cut, "BRANCH_LEQ", _missing_goes_left(node), 0, 0)
+            place = len(self._nodes["nodes_values"]) - 1
+            self._nodes["nodes_truenodeids"][place] = visit(node["left_child"])
+            self._nodes["nodes_falsenodeids"][place] = visit(node["right_child"])
             return number
-        if part["decision_type"] != "<=" or part["missing_type"] not in ("NaN", "None"):
-            raise ValueError(f"cannot export a {part['decision_type']} split with missing type {part['missing_type']}")
-        place = len(found.nodes["values"])
-        found.add(
-            tree,
-            number,
-            featureids=columns[part["split_feature"]],
-            values=float32_below(part["threshold"]),
-            modes="BRANCH_LEQ",
-            truenodeids=0,
-            falsenodeids=0,
-            missing=_missing_goes_left(part),
-        )
-        found.nodes["truenodeids"][place] = visit(part["left_child"])
-        found.nodes["falsenodeids"][place] = visit(part["right_child"])
-        return number
 
-    return visit(node)
+        visit(root)
+        self._trees += 1
 
-
-def _missing_goes_left(part: dict[str, Any]) -> int:
-    """With missing type None LightGBM reads NaN as 0."""
-    if part["missing_type"] == "NaN":
-        return int(part["default_left"])
-    return int(part["threshold"] >= 0)
-
-
-def ensemble_nodes(
-    grown: Sequence[Sequence[tuple[Any, float]]], columns: Sequence[Sequence[int]], output: str
-) -> list[NodeProto]:
-    """ONNX nodes that compute `output` [B, len(grown)]: for each target the weighted sum of its boosters' raw scores.
-
-    `grown[k]` are target k's boosters with their weights, `columns[k]` the columns of the flat input that they read.
-    """
-    found = _Attributes()
-    tree = 0
-    for target, group in enumerate(grown):
-        for booster, weight in group:
-            for info in booster.dump_model()["tree_info"]:
-                _walk(found, tree, target, info["tree_structure"], columns[target], weight)
-                tree += 1
-    n, leaves = found.nodes, found.leaves
-    return [
-        helper.make_node("Flatten", ["series"], [f"{output}_series"], axis=1),
-        helper.make_node("Concat", [f"{output}_series", "static", "derived"], [f"{output}_flat"], axis=1),
-        helper.make_node(
+    def node(self, source: str, output: str, targets: int) -> NodeProto:
+        attributes: dict[str, Any] = self._nodes | self._leaves
+        return helper.make_node(
             "TreeEnsembleRegressor",
-            [f"{output}_flat"],
+            [source],
             [output],
             domain="ai.onnx.ml",
-            n_targets=len(grown),
+            n_targets=targets,
             aggregate_function="SUM",
             post_transform="NONE",
-            nodes_treeids=n["treeids"],
-            nodes_nodeids=n["nodeids"],
-            nodes_featureids=n["featureids"],
-            nodes_values=n["values"],
-            nodes_modes=n["modes"],
-            nodes_truenodeids=n["truenodeids"],
-            nodes_falsenodeids=n["falsenodeids"],
-            nodes_missing_value_tracks_true=n["missing"],
-            target_treeids=leaves["treeids"],
-            target_nodeids=leaves["nodeids"],
-            target_ids=leaves["ids"],
-            target_weights=leaves["weights"],
-        ),
+            **attributes,
+        )
+
+
+def _append(lists: dict[str, list[Any]], *values: Any) -> None:
+    for one, value in zip(lists.values(), values, strict=True):
+        one.append(value)
+
+
+def _missing_goes_left(split: Node) -> int:
+    """1 or 0; with missing type None LightGBM reads NaN as 0. Raises ValueError for splits that cannot be exported."""
+    kind, missing = split["decision_type"], split["missing_type"]
+    if kind != "<=" or missing not in ("NaN", "None"):
+        raise ValueError(f"cannot export a {kind} split with missing type {missing}")
+    return int(split["default_left"] if missing == "NaN" else split["threshold"] >= 0)
+
+
+def _expected(node: Node) -> tuple[float, int]:
+    """(mean over the leaves by their number of training rows, number of training rows)."""
+    if "leaf_value" in node:
+        return node["leaf_value"], node.get("leaf_count", 0)
+    (left, here), (right, there) = _expected(node["left_child"]), _expected(node["right_child"])
+    return (left * here + right * there) / (here + there), here + there
+
+
+def _explained(node: Node, columns: Sequence[int], moved: NDArray[np.float64]) -> Node:
+    """The tree with each leaf's path contributions, `moved` [VARIABLES]."""
+    if "leaf_value" in node:
+        return {**node, "moved": moved}
+    before, credit = _expected(node)[0], CREDIT[columns[node["split_feature"]]]
+    children = {
+        side: _explained(node[side], columns, moved + credit * (_expected(node[side])[0] - before)) for side in SIDES
+    }
+    return {**node, **children}
+
+
+def _without_static(node: Node, columns: Sequence[int]) -> Node:
+    """The tree as it answers when static data are not known: each split on them sends a row where it sends NaN."""
+    if "leaf_value" in node:
+        return node
+    left, right = (_without_static(node[side], columns) for side in SIDES)
+    if columns[node["split_feature"]] in STATIC_COLUMNS:
+        return left if _missing_goes_left(node) else right
+    return {**node, "left_child": left, "right_child": right}
+
+
+def _reads_static(node: Node, columns: Sequence[int]) -> bool:
+    if "leaf_value" in node:
+        return False
+    here = columns[node["split_feature"]] in STATIC_COLUMNS
+    return here or any(_reads_static(node[side], columns) for side in SIDES)
+
+
+def ensemble_nodes(grown: Sequence[Sequence[tuple[Any, float]]], columns: Sequence[Sequence[int]]) -> list[NodeProto]:
+    """ONNX nodes that compute, for K = len(grown) outcomes from the serving inputs of B rows,
+
+    `trees` [B, K + K + K * VARIABLES]: for each outcome the weighted sum of its boosters' raw scores, what trees that
+    read static data have in it, and the path contributions by variable;
+    `trees_unknowing` [B, K]: what those trees would have in it if no static data were known.
+
+    `grown[k]` are outcome k's boosters with their weights, `columns[k]` the columns of the flat input that they read.
+    """
+    outcomes = len(grown)
+    whole, unknowing = _Ensemble(), _Ensemble()
+    unknowing.add({"leaf_value": 0.0}, (), 1.0, [0])  # an ensemble must not be empty
+    for k, group in enumerate(grown):
+        for booster, scale in group:
+            for info in booster.dump_model()["tree_info"]:
+                root, targets = info["tree_structure"], [k]
+                if _reads_static(root, columns[k]):
+                    targets.append(outcomes + k)
+                    unknowing.add(_without_static(root, columns[k]), columns[k], scale, [k])
+                explained = _explained(root, columns[k], np.zeros(VARIABLES))
+                whole.add(explained, columns[k], scale, targets, 2 * outcomes + k * VARIABLES)
+    return [
+        helper.make_node("Flatten", ["series"], ["trees_series"], axis=1),
+        helper.make_node("Concat", ["trees_series", "static", "derived"], ["trees_flat"], axis=1),
+        whole.node("trees_flat", "trees", 2 * outcomes + outcomes * VARIABLES),
+        unknowing.node("trees_flat", "trees_unknowing", outcomes),
     ]

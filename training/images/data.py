@@ -35,10 +35,10 @@ def read_radiographs(folder: Path, size: int = SIZE, limit: int | None = None) -
     """Reads `labels.csv` and the pictures that it names, below `folder` or `folder/images`.
 
     Kept are images whose label string holds `Pneumonia` or is `No Finding`. Raises FileNotFoundError when the
-    table or a picture is missing, KeyError naming a missing column, ValueError when a picture is blank.
+    table or a picture is missing, KeyError naming a missing column, ValueError when a picture is blank or none, or when
+    a line of the table is cut off.
     """
-    with open(folder / "labels.csv", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if _kept(row["labels"].split("|"))][:limit]
+    rows = [row for row in _table(folder / "labels.csv") if _kept(row["labels"].split("|"))][:limit]
     images = [_read(_locate(folder, row["image"]), size) for row in rows]
     return Radiographs(
         images=np.stack(images) if images else np.zeros((0, 1, size, size), np.float32),
@@ -50,6 +50,18 @@ def read_radiographs(folder: Path, size: int = SIZE, limit: int | None = None) -
         ),
         views=np.asarray([row.get("view", "") for row in rows], dtype=object),
     )
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        raise FileNotFoundError(f"no {path.name} in {path.parent}")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    for number, row in enumerate(rows, start=1):
+        for column in ("image", "patient", "labels"):
+            if row[column] is None:
+                raise ValueError(f"row {number} of {path.name} is cut off")
+    return rows
 
 
 def _kept(findings: list[str]) -> bool:
@@ -71,8 +83,11 @@ def _locate(folder: Path, name: str) -> Path:
 
 
 def _read(path: Path, size: int) -> NDArray[np.float32]:
-    with Image.open(path) as picture:
-        prepared = prepare_image(np.asarray(picture.convert("L")), size=size)
+    try:
+        with Image.open(path) as picture:
+            prepared = prepare_image(np.asarray(picture.convert("L")), size=size)
+    except OSError as error:
+        raise ValueError(f"{path.name} is not a picture, or cut off") from error
     if prepared is None:
         raise ValueError(f"{path.name} is blank")
     return prepared

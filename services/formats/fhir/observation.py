@@ -7,6 +7,7 @@ from typing import NamedTuple
 from services.domain import codes, units
 from services.domain.events import Code, Document, Observation, Original, Rank, digest
 from services.domain.reasons import FilterReason, replaces
+from services.formats import ours
 from services.formats.fhir import datatypes, times
 from services.formats.fhir.access import Object, first, items, number, numbered, obj, text
 from services.formats.fhir.context import Item
@@ -117,6 +118,9 @@ def _fact(item: Item, node: Object, path: str, panel: Panel, part: tuple[str, ..
     sent = datatypes.codings(node.get("code"))
     if not sent:
         item.drop(FilterReason.NO_CODE, f"{path}.code".lstrip("."))
+        return None
+    if any(ours.coded(code.system) for code in sent):
+        item.drop(FilterReason.OWN_PREDICTION, f"{path}.code".lstrip("."))
         return None
     code = codes.to_loinc(sent[0], sent[1:], item.ctx.site)
     value = _value(item, node, path, code)

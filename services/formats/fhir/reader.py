@@ -10,13 +10,14 @@ from services.domain.events import AnyFact, ClinicalEvent, digest
 from services.domain.reasons import Filtered, FilterReason, Rejected, RejectReason
 from services.domain.site import Site
 from services.formats.attachments import Attachment
-from services.formats.fhir.access import Object, first, obj, text
+from services.formats.fhir.access import Object, first, items, obj, text
 from services.formats.fhir.bundle import BUNDLE_TYPES, MAX_DEPTH, Entry, Message
 from services.formats.fhir.context import Context, Found, Item
 from services.formats.fhir.datatypes import identifier
 from services.formats.fhir.dispatch import READERS, SUBJECTS, reason_unread
 from services.formats.fhir.patient import mark, merges, patient
 from services.formats.fhir.types import RESOURCE_TYPES
+from services.formats.ours import PREDICTION_SYSTEM
 from services.formats.reading import Reading
 
 FORMAT = "fhir"
@@ -159,6 +160,9 @@ def _entry(ctx: Context, entry: Entry, about: dict[str, _About], filtered: Found
         return None
     if entry.type == "Patient":
         return _patient(ctx, entry, about, filtered)
+    if any(text(number.get("system")) == PREDICTION_SYSTEM for number in items(entry.resource.get("identifier"))):
+        filtered[FilterReason.OWN_PREDICTION, entry.where or entry.type] = None
+        return None
     reader = READERS.get(entry.type)
     if reader is None:
         filtered[reason_unread(entry.type), entry.where or entry.type] = None

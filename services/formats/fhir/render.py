@@ -7,10 +7,9 @@ from fhir.resources.R4B.riskassessment import RiskAssessment
 
 from services.domain.events import Identifier
 from services.domain.prediction import Outcome, Prediction, Risk, Status
+from services.formats.ours import OUTCOME_SYSTEM, PREDICTION_SYSTEM
 
 PATIENT_KEY_SYSTEM = "urn:wardstream:patient-key"
-PREDICTION_SYSTEM = "urn:wardstream:prediction-id"
-OUTCOME_SYSTEM = "urn:wardstream:outcome"
 
 _CODES: dict[Outcome, tuple[str, str, str]] = {
     Outcome.SEPSIS_6H: ("http://snomed.info/sct", "91302008", "Sepsis"),

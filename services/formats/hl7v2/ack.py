@@ -15,6 +15,7 @@ from services.formats.hl7v2 import times
 from services.formats.hl7v2.er7 import STANDARD, Delimiters
 from services.formats.hl7v2.escapes import escapes
 from services.formats.hl7v2.header import Header
+from services.formats.ours import APPLICATION
 
 Spell = Callable[[str], str]
 
@@ -115,7 +116,7 @@ def acknowledge(
     fields = [
         "MSH",
         "".join(marks[1:]),
-        our_app or spell("WARDSTREAM"),
+        our_app or spell(APPLICATION),
         our_facility,
         app,
         facility,

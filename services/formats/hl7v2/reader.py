@@ -9,7 +9,7 @@ from services.domain.site import Site
 from services.formats.hl7v2 import er7
 from services.formats.hl7v2.header import Header, check, header
 from services.formats.hl7v2.mapping.context import Context, sent_at, tables
-from services.formats.hl7v2.mapping.dispatch import About, facts, unsupported
+from services.formats.hl7v2.mapping.dispatch import About, facts, own_prediction, unsupported
 from services.formats.reading import Reading
 
 FORMAT = "hl7v2"
@@ -34,6 +34,9 @@ def read(raw: bytes, site: Site, received_ms: int) -> Reading | Rejected:
         return Reading(FORMAT, head.type, message_id, filtered=(Filtered(reason, "MSH-9"),))
     if site.refuse_test_messages and head.processing_id not in ("P", ""):
         return Reading(FORMAT, head.type, message_id, filtered=(Filtered(FilterReason.TEST_OR_TRAINING, "MSH-11"),))
+    own = own_prediction(message, head)
+    if own:
+        return Reading(FORMAT, head.type, message_id, filtered=(Filtered(FilterReason.OWN_PREDICTION, own),))
     if site.check_structure:
         from services.formats.hl7v2.structure import enforce  # loads hl7apy, which few sites need
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from services.formats.hl7v2 import times
 from services.formats.hl7v2.skeleton import VERSION, Row, fill
+from services.formats.ours import APPLICATION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +17,7 @@ class Envelope:
 
     control_id: str
     sent: datetime
-    sending_application: str = "WARDSTREAM"
+    sending_application: str = APPLICATION
     sending_facility: str = ""
     receiving_application: str = ""
     receiving_facility: str = ""

@@ -2,12 +2,10 @@
 
 from services.domain.prediction import Outcome, Prediction, Risk, Status
 from services.formats.hl7v2.render import Coded, Envelope, Person, Result, Visit, oru_r01
+from services.formats.ours import RISK_SYSTEM
 
 RISK_PANEL = ("97505-0", "Clinical risk assessment", "LN")
 """OBR-4 of predictions: LOINC's name for a set of risk assessment findings."""
-
-RISK_SYSTEM = "99WARDSTREAM"
-"""Our own coding system (HL7 table 0396): outcomes, models, and why there is no number."""
 
 
 def risk_oru(

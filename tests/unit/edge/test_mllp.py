@@ -331,6 +331,38 @@ async def test_enhanced_mode_answers_what_the_sender_asks_for(bench, ack, good, 
     assert answers == [(c, "1") for c in good] + [(c, "2") for c in bad] + [("AA", "end")]
 
 
+@pytest.mark.parametrize(
+    "acknowledgement",
+    [
+        "MSH|^~\\&|LAB|HOSP|WS|WS|20250101120000||ACK|A1|P|2.3\rMSA|AA|1\r",
+        "MSH|^~\\&|LAB|HOSP|WS|WS|20250101120000||ACK^R01^ACK|A1|P|2.5.1|||AL|AL\rMSA|AE|1\rERR||||E\r",
+        "MSH|^~\\&|LAB|HOSP|WS|WS|20250101120000||ACK^R01^ACK|A1|P|2.5.1|||NE|NE\rMSA|CA|1\r",
+        "MSH|^~\\&|LAB|HOSP|WS|WS|20250101120000||ACK||P|2.5.1\rMSA|AR|1\r",
+    ],
+    ids=["original", "asks for more", "accept", "without a control id"],
+)
+async def test_an_acknowledgement_is_not_acknowledged_and_the_next_message_is(bench, acknowledgement, caplog):
+    caplog.set_level("INFO")
+    before = metrics.ACKNOWLEDGEMENTS_DROPPED._value.get()
+    sender = await bench.sender()
+    for _ in range(2):
+        await sender.write(framed(acknowledgement.encode()))
+    assert await sender.ask(oru("7")) == "AA"
+    assert [m.value for m in bench.publisher.messages] == [oru("7")]
+    assert metrics.ACKNOWLEDGEMENTS_DROPPED._value.get() - before == 2
+    assert "an acknowledgement came in" in caplog.text
+    assert "HOSP" not in caplog.text
+
+
+async def test_an_answer_of_ours_that_is_sent_back_is_met_with_silence(bench):
+    """Two engines that forward everything to each other would else never end."""
+    one, other = await bench.sender(), await bench.sender()
+    assert await one.ask(oru("1")) == "AA"
+    await other.write(framed(one.last))
+    await other.write(framed(oru("2")))
+    assert (await other.answer())["MSA"][2] == "2"
+
+
 async def test_connections_above_the_limit_are_turned_away():
     async with running(max_connections=2) as bench:
         one, two = await bench.sender(), await bench.sender()

@@ -78,9 +78,9 @@ def test_a_challenger_version_has_its_own_manifest_and_weights(tmp_path: Path):
     known = settings(tmp_path, WARDSTREAM_SHADOW_MODEL="risk_fusion:2")
     found = challenger(known)
     assert found is not None
-    assert (found.model.version, found.model.outcomes[0].threshold) == ("2", 0.4)
-    assert found.model.weights_sha256 == sha256(WEIGHTS + b"2").hexdigest()
-    assert champion(known).model.version == "1"
+    assert (found.version, found.outcomes[0].threshold) == ("2", 0.4)
+    assert found.weights_sha256 == sha256(WEIGHTS + b"2").hexdigest()
+    assert champion(known).version == "1"
 
 
 def test_without_a_challenger_there_is_none_and_a_misspelt_one_is_refused(tmp_path: Path):
@@ -88,11 +88,3 @@ def test_without_a_challenger_there_is_none_and_a_misspelt_one_is_refused(tmp_pa
     assert challenger(settings(tmp_path)) is None
     with pytest.raises(BadSetting, match="name:version"):
         challenger(settings(tmp_path, WARDSTREAM_SHADOW_MODEL="risk_fusion:newest"))
-
-
-def test_a_model_without_an_explanation_is_scored_without_and_a_broken_explanation_is_not_overlooked(tmp_path: Path):
-    write(tmp_path)
-    assert champion(settings(tmp_path)).explain is None
-    (write(tmp_path, "risk_fusion_explain") / "1" / "model.onnx").unlink()
-    with pytest.raises(ManifestError):
-        champion(settings(tmp_path))

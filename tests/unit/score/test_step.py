@@ -18,13 +18,13 @@ from services.inference.client import Unavailable
 from services.score.scorer import make_scorer
 from services.score.step import ScoreStep
 from tests.fake_inference import FakeInference, Time
-from tests.unit.score.fake_fusion import EXPLAIN, MANIFEST, MODELS
+from tests.unit.score.fake_fusion import MANIFEST, MODELS
 from tests.unit.score.records import SICK, WELL, message, record, record_message
 
 
 def make(fake: FakeInference | None = None, manifest=MANIFEST, **options) -> tuple[ScoreStep, FakeInference, Time]:
     fake, time = fake or FakeInference(dict(MODELS)), Time()
-    scorer = make_scorer(fake, manifest, EXPLAIN, clock=time, sleep=time.sleep)
+    scorer = make_scorer(fake, manifest, clock=time, sleep=time.sleep)
     return ScoreStep(scorer, **options), fake, time
 
 
@@ -146,7 +146,7 @@ def test_while_the_server_is_away_the_batch_waits_and_is_then_scored_once():
 
     time.on_sleep = back
     assert run(step, *(record_message(record(f"p{n}"), n) for n in range(5))) == expected
-    assert [model for model, _ in fake.asked] == ["risk_fusion", "risk_fusion_explain", "risk_fusion_explain"]
+    assert [model for model, _ in fake.asked] == ["risk_fusion"]
 
 
 def test_a_risk_within_the_conformal_band_is_indeterminate_and_the_other_is_scored():
@@ -166,13 +166,16 @@ def test_a_challenger_scores_silently_to_its_own_topic():
     assert step.name != make()[0].name
 
 
-def test_only_risks_near_their_threshold_are_explained_and_all_others_are_scored_all_the_same():
-    fake, time = FakeInference(dict(MODELS)), Time()
-    step = ScoreStep(make_scorer(fake, MANIFEST, EXPLAIN, explain_from=0.8, clock=time, sleep=time.sleep))
-    low, near = record("low", values={**WELL, "hr": 60.0}), record("near", values={**WELL, "hr": 90.0})
-    found = [prediction(out[0]).risks[0] for out in run(step, record_message(low), record_message(near, 1))]
-    assert [round(risk.probability, 6) for risk in found] == [0.3, 0.45]
-    assert [bool(risk.features) for risk in found] == [False, True]
+def test_a_risk_is_published_with_its_explanation_or_not_at_all():
+    def unexplained(inputs):
+        answer = MODELS["risk_fusion"](inputs)
+        answer["variable_contribution"][0] = np.nan
+        return answer
+
+    step, _, _ = make(FakeInference({"risk_fusion": unexplained}))
+    found = [prediction(out[0]) for out in run(step, *(record_message(record(f"p{n}"), n) for n in range(3)))]
+    assert {r.reason for r in found[0].risks} == {IndeterminateReason.INVALID_ANSWER}
+    assert all(r.features and r.modalities for f in found[1:] for r in f.risks)
 
 
 def test_a_prediction_carries_no_name_and_no_identifier():

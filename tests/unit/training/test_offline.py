@@ -6,10 +6,11 @@ import sys
 from datetime import UTC, datetime
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from services.domain.events import ClinicalEvent, Code, Observation, Version
-from services.domain.features import model_inputs
+from services.domain.features import ARRAYS, model_inputs
 from services.domain.record import LOINC, PatientRecord, fold
 from services.inference.manifest import Manifest
 from services.score.offline import Asked, OfflineModel, score_offline
@@ -62,12 +63,20 @@ def test_every_risk_is_a_probability(model: OfflineModel) -> None:
         assert all(0 <= p <= 1 for p in (*scored.risk.values(), *scored.raw.values()))
 
 
-@pytest.mark.parametrize("name", ["risk_fusion", "risk_fusion_explain"])
-def test_a_shipped_model_is_described_by_its_manifest(name: str) -> None:
-    shipped = OfflineModel(REPOSITORY, name)  # checks the weights' hash and the feature version
-    assert isinstance(shipped.manifest, Manifest)
-    text = (REPOSITORY / name / "manifest.json").read_text()
-    assert json.loads(text)["weights_sha256"] == shipped.manifest.weights_sha256
+def test_a_shipped_model_is_described_by_its_manifest(model: OfflineModel) -> None:
+    assert isinstance(model.manifest, Manifest)  # its weights' hash and its feature version were checked
+    text = (REPOSITORY / "risk_fusion" / "manifest.json").read_text()
+    assert json.loads(text)["weights_sha256"] == model.manifest.weights_sha256
+
+
+def test_risks_without_the_explanation_are_bit_for_bit_those_with_it(model: OfflineModel) -> None:
+    asked = patient(3)
+    inputs = [model_inputs(asked.record, at) for at in asked.as_of_ms]
+    whole = onnxruntime.InferenceSession(str(REPOSITORY / "risk_fusion" / "1" / "model.onnx"))
+    feed = {name: np.stack([row.arrays[name] for row in inputs]) for name in ARRAYS}
+    feed["row_id"] = np.zeros((len(inputs), 1), np.int64)
+    for found, expected in zip(model.score(inputs), whole.run(["risk", "raw"], feed), strict=True):
+        assert np.array_equal(found, expected)
 
 
 def test_serving_and_offline_scoring_need_no_torch() -> None:

@@ -38,8 +38,7 @@ def test_a_model_trained_from_public_files_is_served_as_it_is(tmp_path: Path) ->
     write(data)
     words = ["--quick", "--home", str(tmp_path / "home"), "--out", str(out)]
     assert cli.command(argparse.Namespace(task="sepsis-6h", data=data, rest=words)) == 0
-    for name in ("risk_fusion", "risk_fusion_explain"):
-        assert {p.name for p in (out / name).iterdir()} >= {"1", "config.pbtxt", "configs", "manifest.json"}
+    assert {p.name for p in (out / "risk_fusion").iterdir()} >= {"1", "config.pbtxt", "configs", "manifest.json"}
     assert "Switched off" in (out / "risk_fusion" / "MODEL_CARD.md").read_text()
     manifest = json.loads((out / "risk_fusion" / "manifest.json").read_text())
     assert manifest["figures"]["sepsis-6h on cinc2019"]["auroc"] > 0.6  # a miniature run: better than chance

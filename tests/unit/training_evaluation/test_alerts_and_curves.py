@@ -33,17 +33,18 @@ def test_alert_burden_of_two_patients_by_hand() -> None:
 def test_reliability_of_true_risks_lies_on_the_diagonal() -> None:
     rng = np.random.default_rng(1)
     risk = rng.random(20_000)
-    points = reliability(rng.random(20_000) < risk, risk)
+    points = reliability(rng.random(20_000) < risk, risk, np.arange(20_000), repeats=50)
     assert len(points) == 10
-    assert all(abs(mean - share) < 0.05 for mean, share, _ in points)
-    assert sum(n for _, _, n in points) == 20_000
+    assert all(abs(mean - share) < 0.05 and low < share < high for mean, share, _, low, high in points)
+    assert sum(n for _, _, n, _, _ in points) == 20_000
 
 
 def test_net_benefit_by_hand() -> None:
     label, risk = [1, 1, 0, 0], [0.9, 0.4, 0.6, 0.1]
-    ((t, model, everyone),) = decision_curve(label, risk, [0.5])
+    ((t, model, everyone, low, high),) = decision_curve(label, risk, list("abcd"), [0.5])
     assert (t, model, everyone) == (0.5, pytest.approx(1 / 4 - 1 / 4), pytest.approx(0.5 - 0.5))
-    ((_, model, everyone),) = decision_curve(label, risk, [0.2])
+    assert low <= model <= high
+    ((_, model, everyone, _, _),) = decision_curve(label, risk, list("abcd"), [0.2])
     assert model == pytest.approx(2 / 4 - 1 / 4 * 0.25)
     assert everyone == pytest.approx(0.5 - 0.5 * 0.25)
 

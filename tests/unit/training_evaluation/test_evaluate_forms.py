@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from services.cli import main
+from tests.support import ROOT
 from tests.unit.training_evaluation.test_eicu import TABLES
 from training.datasets import cinc2019
 
@@ -112,3 +114,121 @@ def test_a_data_set_in_several_parquet_files_is_read_whole_whatever_the_order_of
     whole, parts = list(cinc2019.read(tmp_path / "one")), list(cinc2019.read(tmp_path / "many"))
     assert len(whole) == STAYS
     assert [(stay.patient_id, stay.results) for stay in parts] == [(stay.patient_id, stay.results) for stay in whole]
+
+
+def keys(value: object) -> set[str]:
+    """All keys of a report but the names of controls, and but intervals, which stand beside their figure."""
+    if isinstance(value, list):
+        return {key for item in value for key in keys(item)}
+    if not isinstance(value, dict):
+        return set()
+    found = {key.removesuffix("_ci") for key in value}
+    for key, item in value.items():
+        found |= keys(list(item.values())) if key == "controls" else keys(item) if key != "reasons" else set()
+    return found
+
+
+@pytest.mark.parametrize(("task", "write"), [("sepsis-6h", psv), ("mortality-48h", txt)])
+def test_every_key_of_the_report_is_described(task: str, write: Callable[[Path], None], tmp_path: Path) -> None:
+    write(tmp_path)
+    described = (ROOT / "docs/report.md").read_text().split("# The report of an evaluation")[1]
+    for key in keys(evaluated(task, tmp_path)):
+        assert f"`{key}`" in described, key
+
+
+def test_line_ends_and_further_columns_change_nothing(tmp_path: Path) -> None:
+    found = []
+    for ends in ("\n", "\r\n"):
+        folder = tmp_path / repr(ends)
+        folder.mkdir()
+        psv(folder)
+        for file in folder.glob("*.psv"):
+            head, *lines = file.read_text().splitlines()
+            further = [head, *lines] if ends == "\n" else [f"{head}|Further", *(f"{line}|3" for line in lines)]
+            file.write_text(ends.join([*further, ""]), newline="")
+        found.append(evaluated("sepsis-6h", folder))
+    assert found[0] == found[1]
+
+
+def without_outcomes(folder: Path) -> None:
+    txt(folder)
+    (folder / "Outcomes-c.txt").unlink()
+
+
+def without_labels(folder: Path) -> None:
+    psv(folder)
+    for file in folder.glob("*.psv"):
+        file.write_text("\n".join(line.rpartition("|")[0] for line in file.read_text().splitlines()))
+
+
+def with_a_name_for_a_value(folder: Path) -> None:
+    psv(folder)
+    file = folder / "p000003.psv"
+    file.write_text(file.read_text().replace("NaN", "Mustermann", 1))
+
+
+def with_an_empty_file(folder: Path) -> None:
+    psv(folder)
+    (folder / "p000003.psv").write_text("")
+
+
+def with_half_a_table(folder: Path) -> None:
+    csv_gz(folder)
+    file = folder / "vitalAperiodic.csv.gz"
+    file.write_bytes(file.read_bytes()[:60])
+
+
+def with_a_picture_that_is_none(folder: Path) -> None:
+    (folder / "labels.csv").write_text("image,patient,labels\na.jpg,1,Pneumonia\n")
+    (folder / "a.jpg").write_text("Mustermann")
+
+
+@pytest.mark.parametrize(
+    ("task", "write", "words"),
+    [
+        ("sepsis-6h", lambda folder: None, "no .psv or .parquet file"),
+        ("sepsis-6h", without_labels, "SepsisLabel"),
+        ("sepsis-6h", with_a_name_for_a_value, "after 3 patients"),
+        ("sepsis-6h", with_an_empty_file, "after 3 patients"),
+        ("mortality-48h", without_outcomes, "Outcomes-*.txt"),
+        ("mortality-24h", with_half_a_table, "broken file"),
+        ("cxr-pneumonia", with_a_picture_that_is_none, "a.jpg is not a picture"),
+    ],
+)
+def test_data_that_cannot_be_evaluated_are_refused_with_a_sentence(
+    task: str, write: Callable[[Path], None], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path)
+    assert main(["evaluate", task, str(tmp_path), "--json", str(tmp_path / "r.json")]) == 1
+    told = capsys.readouterr().err
+    assert words in told
+    assert "Mustermann" not in told
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_stays_without_an_outcome_are_counted_and_left_out(tmp_path: Path) -> None:
+    txt(tmp_path)
+    ends = tmp_path / "Outcomes-c.txt"
+    ends.write_text("\n".join(ends.read_text().splitlines()[:-2]) + "\n")
+    found = evaluated("mortality-48h", tmp_path)
+    assert (found["n_patients"], found["n_unlabelled"]) == (STAYS - 2, 2)
+
+
+def test_the_runtime_environment_leaves_out_the_refitted_controls_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    monkeypatch.delitem(sys.modules, "training.evaluation.refitted", raising=False)
+    txt(tmp_path)
+    found = evaluated("mortality-48h", tmp_path)
+    assert "lightgbm" in found["reasons"]["controls.refitted here"]  # type: ignore[index]
+    assert "make .venv-dev" in capsys.readouterr().out
+
+
+def test_a_task_that_the_runtime_environment_cannot_do_says_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    csv_gz(tmp_path)
+    assert main(["evaluate", "mortality-24h", str(tmp_path)]) == 1
+    assert "'pandas'" in capsys.readouterr().err

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from services.domain.events import AnyFact, Identifier
 from services.domain.reasons import FilterReason, Rejected, RejectReason
-from services.formats.hl7v2.er7 import Segment
+from services.formats import ours
+from services.formats.hl7v2.er7 import Message, Segment
+from services.formats.hl7v2.header import Header
 from services.formats.hl7v2.mapping import clinical, medications
 from services.formats.hl7v2.mapping.context import Context
 from services.formats.hl7v2.mapping.documents import document
@@ -96,6 +98,17 @@ def unsupported(code: str, event: str) -> FilterReason | None:
     if code == "ADT":
         return _UNREAD_ADT.get(event)
     return None if code in FAMILIES else _UNREAD.get(code, FilterReason.UNSUPPORTED_MESSAGE_TYPE)
+
+
+def own_prediction(message: Message, head: Header) -> str:
+    """Where a message says that it is one of our own predictions on its way back; '' when it is none.
+
+    Engines put their own name in MSH-3, so the codes of the results tell it, too.
+    """
+    if head.sending_application == ours.APPLICATION:
+        return "MSH-3"
+    codes = [obx[3] if len(obx) > 3 else "" for obx in message.all("OBX")]
+    return "OBX-3" if codes and all(ours.RISK_SYSTEM in code for code in codes) else ""
 
 
 _ADMINISTRATIVE = frozenset(
@@ -218,7 +231,8 @@ class Walk:
             if name == "NTE":
                 results.comment(segment, owner)
                 continue
-            owner = name
+            if name != "PRT":  # who took part, between a result and its comments (v2.8 chapter 7.3.1)
+                owner = name
             if name not in known:
                 continue
             count[name] = number = count.get(name, 0) + 1

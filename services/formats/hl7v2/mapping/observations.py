@@ -6,6 +6,7 @@ import msgspec
 
 from services.domain.events import AnyFact, Code, Document, Observation, Original, Rank, Version, digest
 from services.domain.reasons import FilterReason, replaces
+from services.formats import ours
 from services.formats.hl7v2.er7 import NULL, Segment
 from services.formats.hl7v2.mapping import status
 from services.formats.hl7v2.mapping.codings import observed_code, unit
@@ -91,6 +92,11 @@ class Results:
         size = len(obx)
         code_raw = obx[3] if size > 3 else ""
         kind = obx[2] if size > 2 else ""
+        if ours.RISK_SYSTEM in code_raw:
+            self.flush()
+            self._obx_from = len(self.facts)
+            ctx.drop(FilterReason.OWN_PREDICTION, f"{where}-3")
+            return
         if kind in LONG:
             self._line(obx, code_raw, where)
             return

@@ -34,6 +34,11 @@ a value, so that what its sender said of it before does not stand; in a correcti
 An NM that holds `<15` (73 of SimHospital's 76 values that are not numbers) is read as its sender means it: comparator
 `<`, value 15. An OBX without a value type is read as text, or as a number where it has a unit.
 
+An NTE below an OBX is the comment of its result. One below an OBR speaks of the whole order or report, for which the
+record has no place of its own: it is the comment of the first result there. Those below PID, PV1, ORC and drugs, and
+those whose result is not read, are set aside (`unsupported_segment`). Comments travel with the event; the record does
+not keep them.
+
 A result without a time of its own (OBX-14, OBR-7, OBR-14) takes that of its report (OBR-22), else of the message
 (MSH-7), and says so (`time_assumed`; the page shows it): it was known then, so no score knows it too early. FHIR's
 `issued` is taken so, too.

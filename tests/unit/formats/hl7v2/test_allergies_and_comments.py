@@ -48,7 +48,7 @@ def results(*segments: str) -> list[Observation | Document]:
 
 
 def test_a_comment_belongs_to_the_result_above_it() -> None:
-    heart, temperature = results(HEART, "NTE|1||irregular", "NTE|2||told\\.br\\twice", TEMPERATURE)
+    heart, temperature = results(HEART, "PRT|1|UC||EQUIP", "NTE|1||irregular", "NTE|2||told\\.br\\twice", TEMPERATURE)
     assert (heart.comment, temperature.comment) == ("irregular\ntold\ntwice", "")
 
 

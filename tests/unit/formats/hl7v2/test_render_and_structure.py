@@ -16,7 +16,7 @@ from services.formats.hl7v2.risk import risk_oru
 from tests.unit.formats.hl7v2.samples import PID, RECEIVED_MS, SITE, facts, message, msh, reading
 
 SENT = datetime(2026, 5, 1, 12, tzinfo=UTC)
-ENVELOPE = Envelope(control_id="1", sent=SENT, sending_facility="HOSP", processing_id="T")
+ENVELOPE = Envelope(control_id="1", sent=SENT, sending_application="SIM", sending_facility="HOSP", processing_id="T")
 PERSON = Person(number="7", authority="HOSP", family="O^N|eill", birth_date="1960-02-03", sex="F")
 VISIT = Visit(unit="ICU", room="1", bed="A", facility="HOSP", number="V1", start=SENT)
 
@@ -68,16 +68,22 @@ def test_what_we_send_is_read_as_it_was_meant() -> None:
     assert (note.text, note.title) == ("one\n\n|two|", "Progress note")
     (end,) = facts(messages["A03"], Encounter)
     assert (end.status, end.disposition, end.end) == ("finished", "expired", SENT)
-    assert len({reading(raw).events[0].patient for raw in messages.values()}) == 1
+    assert len({reading(raw).events[0].patient for name, raw in messages.items() if name != "risk"}) == 1
 
 
 def test_a_risk_tells_the_hospital_its_value_and_what_was_not_judged_is_no_number() -> None:
-    sepsis, mortality, fallback = facts(sent()["risk"], Observation)
-    assert (sepsis.value, sepsis.unit, sepsis.interpretation, sepsis.reference_range) == (12.34, "%", "H", "<2.5")
-    assert mortality.value == "not judged: too little data"
-    assert mortality.version.rank.numerator == 5  # OBX-11 X: cannot be obtained
-    assert (fallback.code.code, fallback.value, fallback.unit) == ("news2", 7.0, "{score}")
-    assert b"|risk_fusion:3^risk_fusion 3^99WARDSTREAM\r" in sent()["risk"]  # OBX-17
+    lines = [line.split("|") for line in sent()["risk"].decode().split("\r")]
+    sepsis, mortality, fallback = [fields for fields in lines if fields[0] == "OBX"]
+    assert sepsis[5:9] == ["12.34", "%^%^UCUM", "<2.5", "H"]
+    assert mortality[2:6] == [
+        "CWE",
+        "mortality^Predicted risk of death in hospital^99WARDSTREAM",
+        "",
+        "too_little_data^not judged: too little data^99WARDSTREAM",
+    ]
+    assert mortality[11] == "X"  # cannot be obtained
+    assert (fallback[3].split("^")[0], fallback[5], fallback[6].split("^")[0]) == ("news2", "7", "{score}")
+    assert sepsis[17] == "risk_fusion:3^risk_fusion 3^99WARDSTREAM"
 
 
 def test_a_correction_replaces_what_was_sent_under_its_filler_number() -> None:

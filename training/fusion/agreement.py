@@ -1,0 +1,83 @@
+"""How near the served trees' path contributions come to exact TreeSHAP (Lundberg et al., Nat Mach Intell 2020).
+
+    python -m training.fusion.agreement --data DATA    # after `wardstream train fusion --data DATA`
+
+Both explain the boosters that ship, on the same rows of the data sets that they were trained on. LightGBM's
+`pred_contrib` gives a value for each column; a variable's is the sum over its columns, shared out as the served graph
+shares them.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from training.fusion import plans
+from training.fusion.boost import Grown, Lesson, grow, kinds_of, matrix
+from training.fusion.choose import Tables
+from training.fusion.export import export_trees
+from training.fusion.fit import Plan, lesson_of
+from training.fusion.folds import row_folds
+from training.fusion.trees import CREDIT, TABULAR
+
+Float = NDArray[np.float64]
+ROWS = 2000
+
+
+def contributions(lesson: Lesson, boosters: list[Grown], rows: NDArray[np.intp]) -> tuple[Float, Float]:
+    """By path and by TreeSHAP, [rows, variables] each, in the raw score."""
+    graph = export_trees([boosters], [lesson.columns.tolist()])
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    inputs = {name: np.asarray(lesson.table.inputs[name][rows]) for name in TABULAR}
+    trees: Float = session.run(["trees"], inputs)[0].astype(np.float64)
+    data = matrix(lesson.table, rows, lesson.columns)
+    exact = sum(one.weight * one.booster.predict(data, pred_contrib=True)[:, :-1] for one in boosters)
+    return trees[:, 2:], exact @ CREDIT[lesson.columns]
+
+
+def agreement(one: Float, other: Float) -> dict[str, float]:
+    """Over rows of variables' contributions: Spearman's rank correlation, mean over the rows; how often the largest
+    by size is the same; what share of the three largest is."""
+    ranks = [rankdata(x, axis=1) for x in (one, other)]
+    order = [np.argsort(-np.abs(x), axis=1) for x in (one, other)]
+    common = [len(set(a) & set(b)) / 3 for a, b in zip(order[0][:, :3], order[1][:, :3], strict=True)]
+    return {
+        "rank correlation": float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(*ranks, strict=True)])),
+        "same first": float(np.mean(order[0][:, 0] == order[1][:, 0])),
+        "of the first three": float(np.mean(common)),
+    }
+
+
+def measured(tables: Tables, plan: Plan, home: Path, outcome: str, rows: int) -> dict[str, float]:
+    """`agreement` on so many rows drawn for the outcome, by the boosters that training has kept below `home`."""
+    lesson = lesson_of(tables, {}, {n: row_folds(t) for n, t in tables.items()}, outcome, plan.repeat)
+    kinds = plan.trees[outcome]
+    boosters = [
+        Grown(grown.booster, grown.weight / len(plan.seeds))
+        for seed in plan.seeds
+        for name, kind in zip(kinds_of(kinds), kinds, strict=True)
+        for grown in (grow(lesson, kind, seed, f"trees {name} {outcome} {seed}", home),)
+    ]
+    drawn = np.random.default_rng(0).choice(lesson.rows, min(rows, len(lesson.rows)), replace=False)
+    return agreement(*contributions(lesson, boosters, np.sort(drawn)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Path contributions of the served trees against exact TreeSHAP.")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--home", type=Path, default=Path(".wardstream") / "training")
+    parser.add_argument("--run", default="fusion-0", help="folder of the training run below --home")
+    parser.add_argument("--rows", type=int, default=ROWS, help="of each outcome")
+    options = parser.parse_args()
+    places = plans.locate("fusion", options.data)
+    tables = {n: plans.DATA_SETS[n](place, options.home / "tables") for n, place in places.items()}
+    for outcome in plans.FULL.trees:
+        found = measured(tables, plans.FULL, options.home / options.run, outcome, options.rows)
+        print(outcome, ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
+
+
+if __name__ == "__main__":
+    main()
