@@ -9,7 +9,7 @@ from tests.unit.training.support_fusion import table
 from training.datasets.table import Table
 from training.fusion import calibrate
 from training.fusion.boost import Aim, Lesson, TreeSettings, aimed, cross_fit, drawn, usable_columns
-from training.fusion.choose import FULL, Parts, choose, nested, patterns
+from training.fusion.choose import COVERAGE, FULL, Parts, calibrated, choose, nested, patterns
 from training.fusion.folds import FOLDS, row_folds, stopping_rows
 from training.fusion.network import OUTCOMES
 from training.fusion.served import PATTERNS
@@ -70,6 +70,25 @@ def test_every_pattern_of_modalities_is_calibrated_by_rows_that_can_show_it() ->
     assert choice.calibration.trees[OUTCOMES.index(MORTALITY)] == 0  # it has none
     image_alone, nothing = 0b1000, 0b0000
     assert np.array_equal(choice.calibration.slope[image_alone], choice.calibration.slope[nothing])
+
+
+def test_the_conformal_sets_hold_each_class_as_often_as_stated_in_every_data_set() -> None:
+    made = {n: replace(table(ROWS), hours=np.zeros(ROWS, np.float32)) for n in ("one", "other")}
+    scores = {"one": parts(made["one"], 1), "other": parts(made["other"], 2)}
+    lower = [logit - 2 for logit in scores["other"].network["data"]]  # its risks all lie lower
+    both = Parts(
+        {n: p.trees["data"] for n, p in scores.items()}, {"one": scores["one"].network["data"], "other": lower}
+    )
+    everyone = {n: np.ones(ROWS, np.bool_) for n in made}
+    choice = choose(both, made, {}, OUTCOMES, set(), everyone)
+    k = OUTCOMES.index(MORTALITY)
+    low, high = choice.ends[k]
+    for name, one in made.items():
+        rows = one.hours == one.hours.max()
+        risk = calibrate.sigmoid(calibrated(both, name, one, choice.calibration)[rows, k])
+        died = one.labels[MORTALITY][rows] > 0.5
+        assert (risk[died] >= low).mean() >= COVERAGE
+        assert (risk[~died] <= high).mean() >= COVERAGE
 
 
 def test_a_fold_is_scored_by_trees_that_have_not_seen_its_labels() -> None:
