@@ -137,7 +137,9 @@ class _Field:
         booster.free_dataset()
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
-            booster.save_model(str(file))
+            part = file.with_suffix(".part")
+            booster.save_model(str(part))
+            part.replace(file)
         return booster
 
     def _binned(self) -> lgb.Dataset:
