@@ -43,6 +43,12 @@ async def client():
         yield made
 
 
+def test_a_card_is_shown_without_the_marks_between_which_training_writes():
+    cards = {facts.model: facts.card for facts in models_in(ROOT / "model_repository")}
+    assert "| AUROC |" in cards["note_encoder"]
+    assert not any("<!--" in card for card in cards.values())
+
+
 @pytest.mark.parametrize("path", ["/", "/static/app.js", "/api/ward", "/api/patients/nobody", "/no/such", "/events"])
 async def test_every_answer_has_the_security_headers(client, path):
     async with client.get(path) as answer:
