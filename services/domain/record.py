@@ -64,8 +64,8 @@ class Row(msgspec.Struct, array_like=True, gc=False):
     """One observation in its series: epoch milliseconds, value, identity, version.
 
     `flag` joins comparator and interpretation (`<|L`), behind `~` where the time is only that of the message and `@`
-    where a correction may be of another time; it is empty for an ordinary value. `unit` is empty where it is the series'
-    own, `label` is the sender's name of a code that has no LOINC.
+    where a correction may be of another time; it is empty for an ordinary value. `unit` is empty where it is the
+    series' own, `label` is the sender's name of a code that has no LOINC.
     """
 
     time: int
