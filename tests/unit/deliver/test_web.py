@@ -205,6 +205,7 @@ def filed(**more):
         title="Report",
         encapsulated=reference_of(PDF),
         content_type=more.pop("content_type", "application/pdf"),
+        **more,
     )
 
 
@@ -227,5 +228,6 @@ async def test_a_document_that_came_as_a_file_can_be_saved_and_is_never_shown_wi
 
 async def test_a_withdrawn_or_unknown_document_is_not_given_out():
     assert (await saved(filed(version=Version(rank=Rank.ENTERED_IN_ERROR))))[0] == 404
+    assert (await saved(filed(unusable=True)))[0] == 404
     assert (await saved(filed(), "/api/patients/p/documents/other"))[0] == 404
     assert (await saved(filed(), "/api/patients/other/documents/d1"))[0] == 404
