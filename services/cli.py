@@ -333,8 +333,11 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    import os
+
     from services.local.optional import training
 
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is loaded; its vectors are too short to share
     return int(training("training.evaluation.command").command(args))
 
 

@@ -11,7 +11,9 @@ import onnx
 
 from services.inference.manifest import weights_sha256
 from services.local.stack import MODEL_REPOSITORY
+from training.card import refresh
 
+CARD = "MODEL_CARD.md"
 HOME = Path(".wardstream") / "training" / "models"
 
 TYPES = {onnx.TensorProto.FLOAT: "TYPE_FP32", onnx.TensorProto.INT64: "TYPE_INT64"}
@@ -21,7 +23,8 @@ VERSIONS = "version_policy: { latest: { num_versions: 2 } }\n"
 def publish_encoder(
     graph: onnx.ModelProto, name: str, repository: Path, max_batch: int, details: Mapping[str, Any], version: str = "1"
 ) -> Path:
-    """Writes `<repository>/<name>`: `<version>/model.onnx`, `config.pbtxt`, `configs/cpu.pbtxt`, `manifest.json`.
+    """Writes `<repository>/<name>`: `<version>/model.onnx`, `config.pbtxt`, `configs/cpu.pbtxt`, `manifest.json`, and
+    `MODEL_CARD.md`, which is the shipped card with this run's figures.
 
     `details` join the manifest (modality, preprocessing, metrics...). Returns the folder.
     """
@@ -46,6 +49,8 @@ def publish_encoder(
         **details,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    card = (MODEL_REPOSITORY / name / CARD).read_text()
+    (folder / CARD).write_text(refresh(card, manifest))
     return folder
 
 
@@ -81,8 +86,8 @@ def encoder_program(
 ) -> int:
     """`wardstream train TASK` of an encoder; returns the exit status.
 
-    `train(data, repository)` publishes `model` and returns the cross-validated figures of each seed; FileNotFoundError
-    is answered with a sentence. `data` says what the folder must hold.
+    `train(data, repository)` publishes `model` and returns the cross-validated figures of each seed; FileNotFoundError,
+    KeyError (a column) and ValueError (broken data) are answered with a sentence. `data` says what is in the folder.
     """
     options = _encoder_options(task, data).parse_args(words)
     repository = MODEL_REPOSITORY if options.publish else Path(options.out)
@@ -90,6 +95,9 @@ def encoder_program(
         figures = train(options.data, repository)
     except FileNotFoundError as error:
         print(f"wardstream train: not found: {error}", file=sys.stderr)
+        return 1
+    except (KeyError, ValueError) as error:
+        print(f"wardstream train: the data cannot be read: {error}", file=sys.stderr)
         return 1
     for number, row in enumerate(figures):
         low, high = row["auroc_ci"]

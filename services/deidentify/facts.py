@@ -201,6 +201,7 @@ FIELDS: dict[type, dict[str, Rule]] = {
         "original": _unsaid,
         "time_assumed": _kept,
         "comment": _text,
+        "movable": _kept,
     },
     Document: {
         **_FACT,

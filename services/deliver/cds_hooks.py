@@ -15,7 +15,7 @@ from aiohttp import web
 from services.deliver import names
 from services.deliver.fhir_api import BOARD, PEOPLE
 from services.deliver.rows import NEWS2_EMERGENCY, SYNTHETIC
-from services.domain.prediction import Outcome, Prediction, Risk, Status
+from services.domain.prediction import MISSING, Contribution, Outcome, Prediction, Risk, Status
 
 SERVICE = "wardstream"
 SUMMARY_LENGTH = 140  # characters, by the specification
@@ -145,8 +145,13 @@ def _detail(prediction: Prediction, risk: Risk) -> str:
         parts.append(risk.reason.replace("_", " "))
     raised = sorted((one for one in risk.features if one.value > 0), key=lambda one: -one.value)[:3]
     if raised:
-        parts.append("raised by " + ", ".join(names.contribution(one.name).label for one in raised))
+        parts.append("raised by " + ", ".join(map(_driver, raised)))
     return "; ".join(parts)
+
+
+def _driver(one: Contribution) -> str:
+    label = names.contribution(one.name).label
+    return f"{label} (missing)" if one.observed == MISSING else label
 
 
 def _json(content: Any, status: int = 200) -> web.Response:

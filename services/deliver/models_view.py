@@ -1,10 +1,13 @@
 """What the page says of each model: its manifest's facts and its card."""
 
+import re
 from pathlib import Path
 
 import msgspec
 
 CARD = "MODEL_CARD.md"
+_MARK = re.compile(r"<!--.*?-->\n?", re.DOTALL)
+"""A comment in a card: where training writes its tables."""
 
 
 class OutcomeFacts(msgspec.Struct):
@@ -42,6 +45,6 @@ def models_in(repository: Path) -> list[ModelFacts]:
         except msgspec.MsgspecError:
             facts = ModelFacts(model=path.parent.name)
         card = path.parent / CARD
-        facts.card = card.read_text(encoding="utf-8") if card.is_file() else ""
+        facts.card = _MARK.sub("", card.read_text(encoding="utf-8")) if card.is_file() else ""
         found.append(facts)
     return found

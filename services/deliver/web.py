@@ -26,7 +26,6 @@ from services.deliver.session import SESSIONS, Sessions, admitted
 from services.deliver.session import routes as session_routes
 from services.deliver.stream import Evicted, Stream
 from services.deliver.views import patient_view
-from services.domain.events import Rank
 from services.domain.site import Site
 from services.formats.attachments import media_type
 
@@ -178,7 +177,7 @@ async def _document(request: web.Request) -> web.Response:
     """A PDF, image or the like of a note, to be saved: what a sender wrote is never shown within this page."""
     found = request.app[BOARD].patient(request.match_info["patient"])
     document = found[0].documents.get(request.match_info["document"]) if found else None
-    if document is None or not document.encapsulated or document.version.rank >= Rank.CANCELLED:
+    if not found or document is None or not document.encapsulated or not found[0].stands(document):
         return _json({"error": "not_found", "hint": "the patient has no such document"}, 404)
     try:
         data = await request.app[OBJECTS].get(document.encapsulated)

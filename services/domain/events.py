@@ -132,6 +132,7 @@ class Observation(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="obse
     original: Original = Original()
     time_assumed: bool = False  # no time of its own: `time` is when it was reported (OBR-22, issued) or sent (MSH-7)
     comment: str = ""  # NTE, FHIR note: free text, not kept in the record
+    movable: bool = False  # `id` says no time (a FHIR resource's own): a correction may be of another time
 
 
 class Document(Fact, frozen=True, kw_only=True, omit_defaults=True, tag="document"):

@@ -32,6 +32,10 @@ class IndeterminateReason(StrEnum):
     MODEL_UNAVAILABLE = "model_unavailable"
 
 
+MISSING = "missing"
+"""Observed of a contribution whose input there is none of: that nothing was measured says something as well."""
+
+
 class Contribution(msgspec.Struct, frozen=True, omit_defaults=True):
     """How much one input moved a risk, in log-odds; positive raises it."""
 

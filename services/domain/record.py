@@ -63,9 +63,9 @@ LOINC = "http://loinc.org"
 class Row(msgspec.Struct, array_like=True, gc=False):
     """One observation in its series: epoch milliseconds, value, identity, version.
 
-    `flag` joins comparator and interpretation (`<|L`), behind `~` where the time is only that of the message; it is
-    empty for an ordinary value. `unit` is empty where it is the series' own, `label` is the sender's name of a code
-    that has no LOINC.
+    `flag` joins comparator and interpretation (`<|L`), behind `~` where the time is only that of the message and `@`
+    where a correction may be of another time; it is empty for an ordinary value. `unit` is empty where it is the
+    series' own, `label` is the sender's name of a code that has no LOINC.
     """
 
     time: int
@@ -92,7 +92,7 @@ class Row(msgspec.Struct, array_like=True, gc=False):
         return self.flag.startswith(_ASSUMED)
 
 
-_ASSUMED = "~"
+_ASSUMED, _MOVABLE = "~", "@"
 
 
 class Series(msgspec.Struct):
@@ -191,8 +191,8 @@ class PatientRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Outvoted:
-    """Tells of a series' rows whether their result has a higher version elsewhere: as a document, or, where no message
-    says its time, as another row.
+    """Tells of a series' rows whether their result has a higher version elsewhere: as a document, or as another row
+    where no message says its time, or where a correction or withdrawal says another one.
 
     That is found when a record is read, not when it is folded: so a record stays a function of its set of events though
     the oldest rows are dropped.
@@ -209,13 +209,16 @@ class Outvoted:
         document = self._documents.get(row.id)
         if document is not None and document.version > row.version:
             return True
-        return row.time_assumed and self._newest()[row.id] > row.version
+        if not row.flag.startswith((_ASSUMED, _MOVABLE)):
+            return False
+        newest = self._newest()[row.id]
+        return newest > row.version and (row.time_assumed or newest.rank >= Rank.AMENDED)
 
     def _newest(self) -> dict[str, Version]:
-        """The highest version of each result that has no time of its own."""
+        """The highest version of each result whose identity says no time."""
         if not self._latest:
             for row in self._rows:
-                if row.time_assumed:
+                if row.flag.startswith((_ASSUMED, _MOVABLE)):
                     self._latest[row.id] = max(row.version, self._latest.get(row.id, row.version))
         return self._latest
 
@@ -335,9 +338,8 @@ def _ms(moment: datetime) -> int:
 
 
 def _flag(fact: Observation) -> str:
-    if not (fact.comparator or fact.interpretation or fact.time_assumed):
-        return ""
-    return f"{_ASSUMED if fact.time_assumed else ''}{fact.comparator}|{fact.interpretation}"
+    mark = _ASSUMED if fact.time_assumed else _MOVABLE if fact.movable else ""
+    return f"{mark}{fact.comparator}|{fact.interpretation}" if mark or fact.comparator or fact.interpretation else ""
 
 
 def _stored(fact: Embedding) -> StoredEmbedding:

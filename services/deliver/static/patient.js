@@ -123,7 +123,6 @@ function courses(view, domain) {
 
 function drivers(view) {
   const told = view.explanations.filter((why) => why.modalities.length || why.features.length);
-  const quiet = view.explanations.filter((why) => !told.includes(why) && view.risks.some((risk) => risk.outcome === why.outcome && risk.probability !== null));
   return el(
     "div", { id: "drivers" },
     told.map((why) => {
@@ -134,7 +133,6 @@ function drivers(view) {
         bars(`${outcome(why.outcome)} by variable`, why.features),
       ];
     }),
-    quiet.length ? el("p", { class: "hint flat" }, `${quiet.map((why) => outcome(why.outcome)).join(", ")}: no explanation is made this far below the alert threshold.`) : null,
   );
 }
 

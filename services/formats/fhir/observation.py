@@ -10,7 +10,7 @@ from services.domain.reasons import FilterReason, replaces
 from services.formats import ours
 from services.formats.fhir import datatypes, times
 from services.formats.fhir.access import Object, first, items, number, numbered, obj, text
-from services.formats.fhir.context import Item
+from services.formats.fhir.context import Item, identity
 
 RANKS: dict[str, Rank] = {
     "registered": Rank.REGISTERED,
@@ -53,6 +53,7 @@ class Panel(NamedTuple):
     encounter: str
     interpretation: str
     time_assumed: bool
+    movable: bool
 
 
 def observations(item: Item) -> list[Observation | Document]:
@@ -63,18 +64,22 @@ def observations(item: Item) -> list[Observation | Document]:
     """
     resource = item.resource
     issued = item.moment(resource.get("issued"), "issued")
-    time = item.choice("effective", end=True) if _says_when(resource) else (issued or _reported(item) or item.told())
+    rank = RANKS.get(text(resource.get("status")), Rank.UNKNOWN)
+    time, said = item.choice("effective", end=True), _says_when(resource)
+    if time is None and (rank.retracted or not said):
+        time = issued or _reported(item) or item.told()
     if time is None:
-        if not _says_when(resource):
+        if not said:
             item.drop(FilterReason.NO_TIME)
         return []
     panel = Panel(
         time,
-        RANKS.get(text(resource.get("status")), Rank.UNKNOWN),
+        rank,
         issued,
         item.encounter(resource.get("encounter")),
         _flag(resource),
-        not _says_when(resource),
+        not said,
+        bool(identity(item.entry)),
     )
     facts: list[Observation | Document] = []
     components = list(numbered(resource.get("component")))
@@ -159,6 +164,7 @@ def _fact(item: Item, node: Object, path: str, panel: Panel, part: tuple[str, ..
         original=_original(value, sent[0], code),
         time_assumed=panel.time_assumed,
         comment=_comment(node),
+        movable=panel.movable,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from fhir.resources.R4B.riskassessment import RiskAssessment
 
 from services.domain.events import Identifier
-from services.domain.prediction import Outcome, Prediction, Risk, Status
+from services.domain.prediction import MISSING, Outcome, Prediction, Risk, Status
 from services.formats.ours import OUTCOME_SYSTEM, PREDICTION_SYSTEM
 
 PATIENT_KEY_SYSTEM = "urn:wardstream:patient-key"
@@ -99,7 +99,10 @@ def _rationale(risk: Risk) -> str:
         parts.append(risk.reason)
     if risk.threshold is not None:
         parts.append(f"alert from {risk.threshold * 100:.4g} %")
-    moved = [f"{c.name} {c.value:+.2f}" for c in (*risk.modalities, *risk.features)]
+    moved = [
+        f"{c.name}{' (missing)' if c.observed == MISSING else ''} {c.value:+.2f}"
+        for c in (*risk.modalities, *risk.features)
+    ]
     return "; ".join([*parts, *moved])
 
 

@@ -17,7 +17,7 @@ from services.domain.events import (
     Version,
 )
 from services.domain.identity import patient_key
-from services.domain.prediction import Contribution, ModalityState, Outcome, Prediction, Risk, Status
+from services.domain.prediction import MISSING, Contribution, ModalityState, Outcome, Prediction, Risk, Status
 from services.domain.record import PatientRecord, decode_record, encode_record, fold
 from tests.unit.strategies import T0
 
@@ -72,7 +72,11 @@ def prediction(patient="p", hours=1, probability=0.4, model="risk_fusion", statu
         score=9.0 if fallback else None,
         reason="NEWS2" if fallback else "",
         modalities=[Contribution("series", 0.5)],
-        features=[Contribution("heart_rate", 0.3, 88.0, 0.0), Contribution("lactate", -0.1, 1.1, 2.0)],
+        features=[
+            Contribution("heart_rate", 0.3, 88.0, 0.0),
+            Contribution("wbc", 0.2, MISSING),
+            Contribution("lactate", -0.1, 1.1, 2.0),
+        ],
     )
     settings = {
         "prediction_id": f"{patient}{hours}{model}".replace("_", "-"),

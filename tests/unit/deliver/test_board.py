@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from services.deliver.board import Board
 from services.deliver.rows import age_years
 from services.deliver.views import patient_view
-from services.domain.prediction import Status
+from services.domain.prediction import MISSING, Status
 from services.domain.record import PatientRecord, encode_record
 from tests.unit.deliver.support import board, observation, prediction, record, version_of
 from tests.unit.strategies import T0
@@ -121,6 +121,7 @@ def test_drivers_have_names_and_units_that_people_read():
     assert why["modalities"][0]["label"] == "Vitals and labs"
     assert [(f["label"], f["unit"], f["observed"]) for f in why["features"]] == [
         ("Heart rate", "/min", 88.0),
+        ("Leukocytes", "×10³/µL", MISSING),
         ("Lactate", "mmol/L", 1.1),
     ]
 

@@ -103,7 +103,7 @@ async def test_opening_a_chart_shows_the_alert_and_a_link_to_the_page(hospital):
     (card,) = (await answer.json())["cards"]
     assert card["indicator"] == "warning"
     assert card["summary"] == "Death in hospital: 40.0 %"
-    assert "raised by Heart rate" in card["detail"]
+    assert "raised by Heart rate, Leukocytes (missing)" in card["detail"]
     assert card["links"][0]["url"].endswith(f"/#ward/{key}")
     assert card["source"]["label"]
     assert MRN not in str(card)

@@ -43,6 +43,12 @@ async def client():
         yield made
 
 
+def test_a_card_is_shown_without_the_marks_between_which_training_writes():
+    cards = {facts.model: facts.card for facts in models_in(ROOT / "model_repository")}
+    assert "| AUROC |" in cards["note_encoder"]
+    assert not any("<!--" in card for card in cards.values())
+
+
 @pytest.mark.parametrize("path", ["/", "/static/app.js", "/api/ward", "/api/patients/nobody", "/no/such", "/events"])
 async def test_every_answer_has_the_security_headers(client, path):
     async with client.get(path) as answer:
@@ -199,6 +205,7 @@ def filed(**more):
         title="Report",
         encapsulated=reference_of(PDF),
         content_type=more.pop("content_type", "application/pdf"),
+        **more,
     )
 
 
@@ -221,5 +228,6 @@ async def test_a_document_that_came_as_a_file_can_be_saved_and_is_never_shown_wi
 
 async def test_a_withdrawn_or_unknown_document_is_not_given_out():
     assert (await saved(filed(version=Version(rank=Rank.ENTERED_IN_ERROR))))[0] == 404
+    assert (await saved(filed(unusable=True)))[0] == 404
     assert (await saved(filed(), "/api/patients/p/documents/other"))[0] == 404
     assert (await saved(filed(), "/api/patients/other/documents/d1"))[0] == 404

@@ -88,7 +88,7 @@ def _events(readings: tuple[Reading, ...]) -> list[ClinicalEvent]:
 def shown(record: PatientRecord) -> list[object]:
     """What of the result is shown, and what models are given; both must be the same."""
     values = [row.value for row in record.values(HEART_RATE)]
-    assert timeline(record, FAR).value.tolist() == values
+    assert timeline(record, FAR, whole=True).value.tolist() == values
     return values
 
 
@@ -135,6 +135,31 @@ def test_what_has_no_value_does_not_make_the_record_newer(form: str) -> None:
     record = record_of(UNUSABLE[form]["implausible_value"]("F", 0))
     assert newest_time(record) == 0
     assert newest_time(record_of(USABLE[form]("F", 0))) > 0
+
+
+def resource(n: int, status: str, value: float | None = 80, **more: object) -> Reading:
+    """The n-th version of Observation/o1; `effectiveDateTime=None` says no time."""
+    meta = {"versionId": str(n + 1), "lastUpdated": f"2026-03-02T00:0{n}:00Z"}
+    made = build.observation(HEART_RATE, id="o1", status=status, meta=meta) | more
+    made["valueQuantity"]["value"] = value
+    return build.understood({name: said for name, said in made.items() if said is not None})
+
+
+@pytest.mark.parametrize("time", [None, "2026-03-01T12:00:00Z", "2026-13-01"], ids=["none", "another", "unreadable"])
+@pytest.mark.parametrize("status", ["entered-in-error", "cancelled"])
+def test_a_resource_is_withdrawn_whatever_time_its_withdrawal_says(status: str, time: str | None) -> None:
+    told, gone = resource(0, "final"), resource(1, status, effectiveDateTime=time)
+    assert shown(record_of(told, gone)) == shown(record_of(gone, told)) == []
+
+
+def test_a_result_that_is_corrected_to_another_time_stands_there_alone() -> None:
+    told, moved = resource(0, "final"), resource(1, "amended", 81, effectiveDateTime="2026-03-01T08:00:00Z")
+    assert shown(record_of(told, moved)) == shown(record_of(moved, told)) == [81.0]
+
+
+def test_a_resource_that_a_device_writes_anew_with_each_reading_keeps_them_all() -> None:
+    readings = [resource(n, "final", 80 + n, effectiveDateTime=f"2026-03-01T1{n}:00:00Z") for n in range(3)]
+    assert shown(record_of(*readings)) == shown(record_of(*reversed(readings))) == [80.0, 81.0, 82.0]
 
 
 SAYINGS = st.lists(st.tuples(st.booleans(), st.sampled_from("PFCXD"), st.integers(0, 6)), min_size=1, max_size=6)

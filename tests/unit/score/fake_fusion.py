@@ -33,6 +33,7 @@ def explanation_of(inputs):
     variable = np.zeros((n, 2, len(VARIABLE_NAMES)), np.float32)
     variable[:, :, HEART_RATE] = 1.25
     variable[:, :, INDEX["sbp"]] = -0.5
+    variable[:, :, INDEX["lactate"]] = 0.25
     return {"modality_contribution": modality, "variable_contribution": variable}
 
 

@@ -54,6 +54,7 @@ def test_a_record_becomes_a_prediction_that_says_what_made_it():
     assert [(c.name, c.value, c.observed) for c in sepsis.features] == [
         ("heart_rate", 1.25, 135.0),
         ("sbp", -0.5, 85.0),
+        ("lactate", 0.25, "missing"),
     ]
     assert [c.name for c in sepsis.modalities] == ["series", "static"]
 

@@ -107,8 +107,15 @@ def own_prediction(message: Message, head: Header) -> str:
     """
     if head.sending_application == ours.APPLICATION:
         return "MSH-3"
-    codes = [obx[3] if len(obx) > 3 else "" for obx in message.all("OBX")]
-    return "OBX-3" if codes and all(ours.RISK_SYSTEM in code for code in codes) else ""
+    results = message.all("OBX")
+    first = next(results, None)
+    if first is None or not _ours(first):
+        return ""
+    return "OBX-3" if all(map(_ours, results)) else ""
+
+
+def _ours(obx: Segment) -> bool:
+    return len(obx) > 3 and ours.RISK_SYSTEM in obx[3]
 
 
 _ADMINISTRATIVE = frozenset(

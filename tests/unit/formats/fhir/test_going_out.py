@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.domain.events import Identifier
-from services.domain.prediction import Contribution, ModalityState, Outcome, Prediction, Risk, Status
+from services.domain.prediction import MISSING, Contribution, ModalityState, Outcome, Prediction, Risk, Status
 from services.domain.reasons import Filtered, FilterReason, Rejected, RejectReason
 from services.domain.site import Site
 from services.formats.fhir import outcome
@@ -23,7 +23,8 @@ from tests.unit.formats.fhir.build import observation, patient, refused, underst
 AT = datetime(2026, 3, 1, 10, tzinfo=UTC)
 RISKS = [
     Risk(outcome=Outcome.SEPSIS_6H, probability=0.3125, alert=True, threshold=0.2,
-         modalities=[Contribution("series", 0.8)], features=[Contribution("lactate", 0.5, 4.1)]),
+         modalities=[Contribution("series", 0.8)],
+         features=[Contribution("lactate", 0.5, 4.1), Contribution("wbc", 0.2, MISSING)]),
     Risk(outcome=Outcome.MORTALITY, status=Status.INDETERMINATE, reason="too_little_data"),
     Risk(outcome=Outcome.DETERIORATION, status=Status.FALLBACK, score=7, alert=True, reason="NEWS2"),
 ]  # fmt: skip
@@ -48,6 +49,7 @@ def test_a_prediction_is_a_valid_risk_assessment_and_says_all_it_knows():
     assert sepsis["outcome"]["coding"][0]["code"] == "91302008"
     assert sepsis["whenPeriod"]["end"].startswith("2026-03-01T16:00:00")
     assert sepsis["qualitativeRisk"]["coding"][0]["code"] == "high"
+    assert sepsis["rationale"].endswith("series +0.80; lactate +0.50; wbc (missing) +0.20")
     assert "probabilityDecimal" not in death
     assert "too_little_data" in death["rationale"]
     assert "probabilityDecimal" not in decline
