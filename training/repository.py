@@ -48,7 +48,7 @@ def publish_encoder(
         "outputs": {v.name: _shape(v) for v in graph.graph.output},
         **details,
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n")
     card = (MODEL_REPOSITORY / name / CARD).read_text()
     (folder / CARD).write_text(refresh(card, manifest))
     return folder

@@ -31,7 +31,7 @@ def evaluate(
     for file in (json_file, html_file):
         if file is not None and not file.parent.is_dir():
             raise NotADirectoryError(f"{file.parent} is no folder to write to")
-    found: dict[str, Any] = _plain(evaluate_scores(TASKS[task](path, limit), repeats=repeats))
+    found: dict[str, Any] = plain(evaluate_scores(TASKS[task](path, limit), repeats=repeats))
     if json_file is not None:
         json_file.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
     if html_file is not None:
@@ -58,12 +58,12 @@ def _refused(why: str) -> int:
     return 1
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON-ready: numbers that do not exist (NaN) become null."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float):
         return value if isfinite(value) else None
     return value

@@ -144,9 +144,8 @@ def html_report(found: dict[str, Any]) -> str:
             "<h2>Against simple controls</h2>",
             _controls(found),
             *(f'<p class="note">Left out: {escape(line)}.</p>' for line in _left_out(found)),
-            '<p class="note">“Refitted here” is fitted on these very patients and cross-fitted among them, which the '
-            "model is not. A control's utility is that of the threshold that suits it best, chosen in hindsight; the "
-            "model's is that of its shipped threshold.</p>",
+            f'<p class="note">“Refitted here” is fitted on these very patients and cross-fitted among them, which the '
+            f"model is not.{_HINDSIGHT if 'alerts' in found else ''}</p>",
             "<h2>Subgroups</h2>",
             _table(_GROUP_HEAD, _subgroup_rows(found)),
             f'<p class="note">Sensitivity and PPV: at the shipped threshold. Groups with fewer than {LEAST_PATIENTS} '
@@ -196,6 +195,10 @@ def _at_threshold(found: dict[str, Any]) -> list[str]:
     return parts
 
 
+_HINDSIGHT = (
+    " A control's utility is that of the threshold that suits it best, chosen in hindsight; the model's is that of its "
+    "shipped threshold."
+)
 _COMPARED = ("auroc", "auprc", "utility")
 
 

@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 
+from training.evaluation.command import plain
 from training.evaluation.cxr import scores_of
 from training.evaluation.figures import evaluate_scores
 from training.evaluation.metrics import Draw, Ranked, auroc, interval, resamples, summary
@@ -36,6 +37,9 @@ VIEWS = 8
 VIEW_WEIGHT = 0.3
 """Share of a picture's weight that its random views have together. More of it makes the answer steadier under shifts,
 turns and exposure, and less sharp on pictures as they are; both figures are reported."""
+
+ROWS = 4
+"""Pictures that pass the trunk together: few enough that memory is reused between calls and not asked for anew."""
 
 FOLDS, SEEDS = 5, (0, 1, 2)
 PENALTY = 0.01
@@ -56,7 +60,7 @@ def compute_views(trunk: Trunk, pictures: Radiographs, seed: int = 0) -> Views:
     found = []
     with torch.inference_mode():
         for view in progress(range(1 + VIEWS), "views"):
-            parts = [pool(trunk(augment(x, generator) if view else x)) for x in torch.split(images, 50)]
+            parts = [pool(trunk(augment(x, generator) if view else x)) for x in torch.split(images, ROWS)]
             found.append(torch.cat(parts))
     return Views(torch.stack(found).clone(), pictures.pneumonia)
 
@@ -151,7 +155,7 @@ def train(data: Path, repository: Path) -> list[dict[str, Any]]:
     runs = [cross_validate(one, pictures, seed) for one, seed in zip(views, progress(SEEDS, "folds"), strict=True)]
     slope, intercept = platt(np.mean([run.logits[0] for run in runs], axis=0), pictures.pneumonia)
     figures = [figures_of(run, pictures, seed) for seed, run in zip(SEEDS, runs, strict=True)]
-    checks = evaluate_scores(scores_of(pictures, calibrated(runs[0], pictures.pneumonia)))
+    checks = plain(evaluate_scores(scores_of(pictures, calibrated(runs[0], pictures.pneumonia))))
     found = {"cross_validation": figures, "controls": checks["controls"], "subgroups": checks["subgroups"]}
     head = fit_head(views[0], np.arange(len(pictures)))
     publish(trunk, head, slope, intercept, found, pictures, repository)

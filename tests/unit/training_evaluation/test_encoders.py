@@ -12,6 +12,7 @@ from services.domain.images import IMAGE_PREPROCESSING, SIZE, prepare_image
 from services.domain.notes import BUCKETS, MAX_TOKENS, NOTE_PREPROCESSING, note_tokens
 from services.inference.manifest import load_manifest
 from tests.support import ROOT, shared
+from training.card import refresh, tables
 
 REPOSITORY = ROOT / "model_repository"
 
@@ -88,6 +89,28 @@ def test_manifest_configurations_and_weights_belong_together(name: str, preproce
         assert f'name: "{tensor.name}"' in (REPOSITORY / name / "config.pbtxt").read_text()
     assert (REPOSITORY / name / "1" / "model.onnx").stat().st_size < 5_000_000
     assert (REPOSITORY / name / "MODEL_CARD.md").exists()
+
+
+@pytest.mark.parametrize("name", ["image_encoder", "note_encoder"])
+def test_the_card_has_the_figures_of_its_manifest(name: str) -> None:
+    manifest = json.loads((REPOSITORY / name / "manifest.json").read_text())
+    card = (REPOSITORY / name / "MODEL_CARD.md").read_text()
+    assert refresh(card, manifest) == card
+    for table in tables(manifest):
+        assert f"<!-- {table} -->\n" in card
+    low, high = manifest["cross_validation"][0]["auroc_ci"]
+    assert f"[{low:.3f}, {high:.3f}]" in card
+
+
+def test_calibration_of_a_fold_is_blind_to_its_labels() -> None:
+    pytest.importorskip("torch")
+    from training.images.train import FOLDS, OutOfFold, calibrated
+
+    rng = np.random.default_rng(0)
+    labels, fold = rng.random(200) < 0.5, np.arange(200) % FOLDS
+    run = OutOfFold(rng.normal(labels * 2.0, 1.0, (2, 200)), fold)
+    inside = fold == 1
+    assert np.allclose(calibrated(run, labels)[inside], calibrated(run, labels ^ inside)[inside])
 
 
 def test_no_path_of_a_machine_is_in_the_graphs() -> None:

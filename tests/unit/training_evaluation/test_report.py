@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.evaluation.command import _plain
+from training.evaluation.command import plain
 from training.evaluation.figures import evaluate_scores
 from training.evaluation.reasons import FEW, LEAST_PATIENTS
 from training.evaluation.report import ALERTS, AT_THRESHOLD, WITHHELD, html_report, text_table
@@ -66,12 +66,12 @@ def test_what_holds_at_the_shipped_threshold_has_intervals_and_what_is_withheld_
 
 
 def test_the_json_has_no_nan_and_comes_back_the_same() -> None:
-    found = _plain(evaluate_scores(scores(), repeats=20))
+    found = plain(evaluate_scores(scores(), repeats=20))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
 def test_the_page_stands_alone_and_names_no_patient() -> None:
-    page = html_report(_plain(evaluate_scores(scores(), repeats=20)))
+    page = html_report(plain(evaluate_scores(scores(), repeats=20)))
     assert page.count("<svg") == 4
     assert "http" not in page
     assert "<script" not in page
@@ -81,7 +81,7 @@ def test_the_page_stands_alone_and_names_no_patient() -> None:
 
 
 def test_the_table_for_the_terminal_shows_figures_and_controls() -> None:
-    table = text_table(_plain(evaluate_scores(scores(), repeats=20)))
+    table = text_table(plain(evaluate_scores(scores(), repeats=20)))
     assert "auroc" in table
     assert "  hours: AUROC" in table
 
@@ -125,7 +125,7 @@ def test_a_figure_is_there_or_the_report_says_why_and_is_json_and_a_page(
     some = scores(hourly, patients, hours)
     some.label = np.tile(np.arange(hours), patients) >= np.repeat(onset, hours)
     some.risk = np.round(rng.random(n), 1)
-    found = _plain(evaluate_scores(some, repeats=20))
+    found = plain(evaluate_scores(some, repeats=20))
     json.dumps(found, allow_nan=False)
     assert html_report(found).count("<svg") == 4
     told = text_table(found)
