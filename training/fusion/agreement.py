@@ -17,11 +17,12 @@ from scipy.stats import rankdata
 
 from training.fusion import plans
 from training.fusion.boost import Grown, Lesson, grow, kinds_of, matrix
-from training.fusion.choose import Tables
+from training.fusion.choose import Gains, Tables
 from training.fusion.export import export_trees
 from training.fusion.fit import Plan, lesson_of
 from training.fusion.folds import row_folds
 from training.fusion.trees import CREDIT, TABULAR
+from training.fusion.utility import gains
 
 Float = NDArray[np.float64]
 ROWS = 2000
@@ -51,9 +52,9 @@ def agreement(one: Float, other: Float) -> dict[str, float]:
     }
 
 
-def measured(tables: Tables, plan: Plan, home: Path, outcome: str, rows: int) -> dict[str, float]:
+def measured(tables: Tables, gained: Gains, plan: Plan, home: Path, outcome: str, rows: int) -> dict[str, float]:
     """`agreement` on so many rows drawn for the outcome, by the boosters that training has kept below `home`."""
-    lesson = lesson_of(tables, {}, {n: row_folds(t) for n, t in tables.items()}, outcome, plan.repeat)
+    lesson = lesson_of(tables, gained, {n: row_folds(t) for n, t in tables.items()}, outcome)
     kinds = plan.trees[outcome]
     boosters = [
         Grown(grown.booster, grown.weight / len(plan.seeds))
@@ -74,8 +75,9 @@ def main() -> None:
     options = parser.parse_args()
     places = plans.locate("fusion", options.data)
     tables = {n: plans.DATA_SETS[n](place, options.home / "tables") for n, place in places.items()}
+    gained = {n: gains(t.labels[plans.HOURLY[n]], t.stay) for n, t in tables.items() if n in plans.HOURLY}
     for outcome in plans.FULL.trees:
-        found = measured(tables, plans.FULL, options.home / options.run, outcome, options.rows)
+        found = measured(tables, gained, plans.FULL, options.home / options.run, outcome, options.rows)
         print(outcome, ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
 
 

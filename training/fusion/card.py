@@ -197,8 +197,8 @@ LIMITS = """## Limits
 half their utility between hospitals). Recalibrate and choose thresholds on local data.
 - Much of the sepsis signal is what and how often was measured: it is the staff's suspicion as well as the patient's \
 state.
-- The threshold for death is chosen on CinC 2012, asked at 48 h; where fewer die, as in eICU, it alerts on fewer of the \
-deaths. The band is as wide as the data set needs that needs most.
+- The threshold for death is chosen on CinC 2012, asked at 48 h; where fewer die, as in eICU, it alerts on fewer of \
+the deaths. The band is as wide as the data set needs that needs most.
 - Subgroups by age, sex, unit and ethnicity: `wardstream evaluate` on other patients. Ablation by modality on \
 eICU: docs/models.md.
 - Contributions say what moved this model, not what caused the illness. Age, sex, unit and time \
