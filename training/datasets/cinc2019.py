@@ -77,10 +77,11 @@ def _from_psv(file: Path) -> Stay:
 
 def _from_parquet(path: Path) -> Iterator[Stay]:
     import pyarrow.parquet as pq
+    from pyarrow.types import is_floating, is_integer
 
     table = pq.read_table(path)
     patients = table.column("patient_id").to_numpy(zero_copy_only=False).astype(str)
-    names = [name for name in table.column_names if name != "patient_id"]
+    names = [f.name for f in table.schema if f.name != "patient_id" and (is_floating(f.type) or is_integer(f.type))]
     columns = {name: _exact(table.column(name).to_numpy(zero_copy_only=False)) for name in names}
     edges = np.flatnonzero(np.r_[True, patients[1:] != patients[:-1], True])
     for begin, end in itertools.pairwise(edges):
