@@ -59,7 +59,8 @@ def test_the_text_and_the_parquet_form_give_the_same_record(tmp_path: Path) -> N
     psv(tmp_path, rows)
     columns = {name: pa.array([row.get(name, np.nan) for row in rows], pa.float32()) for name in HEADER}
     (tmp_path / "t").mkdir()
-    pq.write_table(pa.table({"patient_id": ["p000001"] * 2, "site": ["B"] * 2, **columns}), tmp_path / "t" / "x.parquet")
+    names = {"patient_id": ["p000001"] * 2, "site": ["B"] * 2}
+    pq.write_table(pa.table({**names, **columns}), tmp_path / "t" / "x.parquet")
     text, parquet = next(cinc2019.read(tmp_path / "p000001.psv")), next(cinc2019.read(tmp_path / "t"))
     for moment in text.decision_ms:
         one, other = model_inputs(record_of(text), moment), model_inputs(record_of(parquet), moment)
