@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.datasets.table import Table
-from training.evaluation.metrics import auprc, auroc, bootstrap, interval, paired_difference, resamples, summary
+from training.evaluation.metrics import auprc, auroc, bootstrap, paired_difference, shares, summary
 from training.fusion import calibrate
 from training.fusion.choose import FULL, Gains, Judged, Tables
 from training.fusion.controls import PLAIN
@@ -74,11 +74,14 @@ class Rows:
         """All figures of the model."""
         logit, alert = judged.logit[self._rows, k], judged.alert[self._rows, k]
         row = summary(self._label, calibrate.sigmoid(logit), self._patient, repeats=REPEATS)
-        covered = judged.covered[self._rows, k]
-        row |= self._share("alert_share", alert)
-        row |= self._share("abstained", judged.abstained[self._rows, k])
-        row |= self._share("covered_with", covered, self._label)
-        row |= self._share("covered_without", covered, ~self._label)
+        covered, every = judged.covered[self._rows, k], np.ones(len(alert), np.bool_)
+        of_whom = {
+            "alert_share": (alert, every),
+            "abstained": (judged.abstained[self._rows, k], every),
+            "covered_with": (covered & self._label, self._label),
+            "covered_without": (covered & ~self._label, ~self._label),
+        }
+        row |= shares(of_whom, self._patient, repeats=REPEATS)
         if self._gain is not None:
             row["utility"], row["utility_ci"] = self._utility(self._gain * alert)
         return row
@@ -113,14 +116,6 @@ class Rows:
             row["utility_gained"], row["utility_gained_ci"] = self._utility(both)
         return row
 
-    def _share(
-        self, name: str, what: NDArray[np.bool_], of: NDArray[np.bool_] | None = None
-    ) -> dict[str, float | list[float]]:
-        """The share of the rows (of those in `of`) that it is true of, and its interval, under `name` and `…_ci`."""
-        of = np.ones(len(what), np.bool_) if of is None else of
-        shares = [float(w[what & of].sum() / w[of].sum()) for w in resamples(self._patient, REPEATS, seed=0)]
-        return {name: float(what[of].mean()), f"{name}_ci": interval(shares)}
-
     def _alerts(self, score: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Alerts at the best threshold of the other folds' patients."""
         assert self._gain is not None
@@ -131,12 +126,8 @@ class Rows:
             alert[here] = score[here] >= threshold
         return alert
 
-    def _utility(self, earned: NDArray[np.float64], seed: int = 0) -> tuple[float, list[float]]:
+    def _utility(self, earned: NDArray[np.float64]) -> tuple[float, list[float]]:
         """Sum of what was earned, as a share of the best possible, and its bootstrap interval by patient."""
         assert self._gain is not None
-        numbers, place = np.unique(self._stay, return_inverse=True)
-        sums = np.bincount(place, earned)
-        best = np.bincount(place, np.maximum(self._gain, 0.0))
-        rng = np.random.default_rng(seed)
-        draws = [rng.integers(0, len(numbers), len(numbers)) for _ in range(REPEATS)]
-        return float(sums.sum() / best.sum()), interval([sums[d].sum() / best[d].sum() for d in draws])
+        found = shares({"utility": (earned, np.maximum(self._gain, 0.0))}, self._patient, repeats=REPEATS)
+        return found["utility"], found["utility_ci"]
