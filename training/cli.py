@@ -21,7 +21,6 @@ from training.fusion.folds import row_folds
 from training.fusion.publish import publish
 from training.fusion.train import world
 from training.fusion.transfer import transfer
-from training.fusion.utility import gains
 
 HOME = Path(".wardstream") / "training"
 
@@ -58,7 +57,7 @@ def _train(task: str, tables: Tables, options: argparse.Namespace) -> int:
     plan = replace(
         plan, network=replace(plan.network, epochs=epochs), seeds=tuple(s + options.seed for s in plan.seeds)
     )
-    gained = {n: gains(t.labels[plans.HOURLY[n]], t.stay) for n, t in tables.items() if n in plans.HOURLY}
+    gained = plans.gains(tables)
     home = options.home / f"{task}-{options.seed}{'-quick' if options.quick else ''}"
     fitted = fit(tables, gained, plan, home)
     if world()[0] == 0:

@@ -22,7 +22,6 @@ from training.fusion.export import export_trees
 from training.fusion.fit import Plan, lesson_of
 from training.fusion.folds import row_folds
 from training.fusion.trees import CREDIT, TABULAR
-from training.fusion.utility import gains
 
 Float = NDArray[np.float64]
 ROWS = 2000
@@ -75,7 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     places = plans.locate("fusion", options.data)
     tables = {n: plans.DATA_SETS[n](place, options.home / "tables") for n, place in places.items()}
-    gained = {n: gains(t.labels[plans.HOURLY[n]], t.stay) for n, t in tables.items() if n in plans.HOURLY}
+    gained = plans.gains(tables)
     for outcome in plans.FULL.trees:
         found = measured(tables, gained, plans.FULL, options.home / options.run, outcome, options.rows)
         print(outcome, ", ".join(f"{name} {value:.3f}" for name, value in found.items()))

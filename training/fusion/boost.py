@@ -20,7 +20,7 @@ CHUNK = 50_000
 
 
 class Aim(StrEnum):
-    """What trees are fitted to. The last two need the gain of an alert in each hour (`training.fusion.utility`)."""
+    """What trees are fitted to. The last two need the gain of an alert in each hour (`training.evaluation.utility`)."""
 
     CHANCE = "chance"  # log-odds of the label
     WORTH = "worth"  # log-odds that an alert gains rather than costs, each hour weighed by how much

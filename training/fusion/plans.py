@@ -7,7 +7,9 @@ from pathlib import Path
 
 from training.datasets import cinc2012, cinc2019
 from training.datasets.table import Table, load_or_build
+from training.evaluation import utility
 from training.fusion.boost import Aim, TreeSettings
+from training.fusion.choose import Gains, Tables
 from training.fusion.eicu import load_or_build_eicu
 from training.fusion.fit import Plan
 from training.fusion.network import Sizes
@@ -72,7 +74,7 @@ TASKS: dict[str, tuple[str, ...]] = {
 """Task -> the data sets that it is trained on."""
 
 HOURLY: dict[str, str] = {"cinc2019": "sepsis-6h"}
-"""Data sets whose outcome is asked about each hour, with the gain of an alert (`training.fusion.utility`)."""
+"""Data sets whose outcome is asked about each hour, with the gain of an alert (`training.evaluation.utility`)."""
 
 FULL = Plan(
     network=Settings(epochs=6, patience=3, batch=512, weight_decay=0.2, sizes=Sizes(dropout=0.5)),
@@ -108,3 +110,9 @@ def locate(task: str, path: Path) -> dict[str, Path]:
         if len(names) > 1 and not below.exists():
             raise FileNotFoundError(f"{task} needs the folder {name}/ in {path.name}/")
     return found
+
+
+def gains(tables: Tables) -> Gains:
+    """By hourly data set: what an alert gains over silence in each row, float64 [rows]."""
+    hourly = {name: table for name, table in tables.items() if name in HOURLY}
+    return {name: utility.gains(table.labels[HOURLY[name]] > 0, table.stay)[0] for name, table in hourly.items()}

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from training.evaluation.utility import gains
 from training.fusion import calibrate
 from training.fusion.folds import fold_of
-from training.fusion.utility import gains
 
 
 def sample(n: int = 20_000, slope: float = 1.0, shift: float = -2.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +95,7 @@ def official(label: np.ndarray, alert: np.ndarray) -> float:
 def test_the_gain_of_an_alert_is_the_official_utilitys_difference(hours: int, first: int, random: object) -> None:
     label = (np.arange(hours) >= first).astype(np.float32)
     alert = np.array([random.random() < 0.5 for _ in range(hours)])  # type: ignore[attr-defined]
-    gain = gains(label, np.zeros(hours, np.int32))
+    gain, _ = gains(label, np.zeros(hours, np.int32))
     never = official(label, np.zeros(hours, bool))
     assert gain[alert].sum() == pytest.approx(official(label, alert) - never, abs=1e-5)
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests.unit.training.support_fusion import table
 from training.datasets.table import Table
+from training.evaluation.utility import gains
 from training.fusion import calibrate
 from training.fusion.boost import Aim, Lesson, TreeSettings, aimed, cross_fit, drawn, usable_columns
 from training.fusion.choose import COVERAGE, FULL, Parts, calibrated, choose, nested, patterns
@@ -14,7 +15,6 @@ from training.fusion.folds import FOLDS, row_folds, stopping_rows
 from training.fusion.network import OUTCOMES
 from training.fusion.served import PATTERNS
 from training.fusion.transfer import THRESHOLD_FOLD, UNITS, transfer
-from training.fusion.utility import gains
 
 ROWS = 1200
 SMALL = TreeSettings(5, {"min_data_in_leaf": 5, "num_leaves": 4})
@@ -25,7 +25,7 @@ def lesson(made: Table, **changed: object) -> Lesson:
     rows = np.arange(len(made))
     weight = np.ones(len(made), np.float32)
     label = made.labels[SEPSIS]
-    gain = gains(label, made.stay)
+    gain, _ = gains(label, made.stay)
     return Lesson(made, rows, usable_columns(made, rows), label, gain, weight, row_folds(made))._replace(**changed)
 
 
@@ -50,7 +50,7 @@ def test_what_is_applied_to_a_fold_is_chosen_without_it() -> None:
         here = folds["data"] == fold
         other = with_other_labels(made, here)
         judged = [
-            nested(score, {"data": t}, {"data": gains(t.labels[SEPSIS], t.stay)}, OUTCOMES, {SEPSIS}, folds)["data"]
+            nested(score, {"data": t}, {"data": gains(t.labels[SEPSIS], t.stay)[0]}, OUTCOMES, {SEPSIS}, folds)["data"]
             for t in (made, other)
         ]
         for field in ("logit", "alert", "abstained"):
@@ -122,7 +122,7 @@ def test_a_drawn_share_of_rows_stands_for_all_of_them() -> None:
 def test_trees_aim_at_what_they_are_told() -> None:
     made = table(ROWS)
     taught = lesson(made)
-    gain = gains(made.labels[SEPSIS], made.stay)
+    gain, _ = gains(made.labels[SEPSIS], made.stay)
     assert np.array_equal(aimed(taught, taught.rows, Aim.CHANCE)[0], made.labels[SEPSIS])
     assert np.array_equal(aimed(taught, taught.rows, Aim.GAIN)[0], gain)
     target, weight = aimed(taught, taught.rows, Aim.WORTH)

@@ -8,13 +8,12 @@ import pytest
 from tests.unit.training.support_fusion import table
 from training.datasets.table import Table
 from training.evaluation.metrics import auroc
-from training.evaluation.utility import utility
+from training.evaluation.utility import gains, utility
 from training.fusion import calibrate
 from training.fusion.choose import Judged
 from training.fusion.controls import PLAIN
 from training.fusion.figures import Rows
 from training.fusion.network import OUTCOMES
-from training.fusion.utility import gains
 
 SEPSIS = OUTCOMES[0]
 
@@ -28,7 +27,7 @@ def made(rows: int = 600, seed: int = 0) -> tuple[Table, np.ndarray, np.ndarray]
         late |= np.r_[late[1:] & (stays.stay[1:] == stays.stay[:-1]), False]
     label = (septic & late).astype(np.float32)
     score = label + np.random.default_rng(seed).normal(size=rows)
-    return replace(stays, labels={SEPSIS: label}), gains(label, stays.stay), score
+    return replace(stays, labels={SEPSIS: label}), gains(label, stays.stay)[0], score
 
 
 def test_the_utility_is_the_challenges_own() -> None:
