@@ -1,4 +1,4 @@
-"""The encoders' training program, and their folder of the model repository: graph, configurations, manifest."""
+"""Folders of the model repository: graph, configurations, manifest; and the encoders' training program."""
 
 import argparse
 import json
@@ -30,15 +30,10 @@ def publish_encoder(
     """
     folder = repository / name
     (folder / version).mkdir(parents=True, exist_ok=True)
-    (folder / "configs").mkdir(exist_ok=True)
     onnx.checker.check_model(graph)
     path = folder / version / "model.onnx"
     path.write_bytes(graph.SerializeToString())
-    tensors = _tensors("input", graph.graph.input) + _tensors("output", graph.graph.output)
-    for file, backend, kind in (("config.pbtxt", "onnxruntime", "AUTO"), ("configs/cpu.pbtxt", "python", "CPU")):
-        head = f'name: "{name}"\nbackend: "{backend}"\nmax_batch_size: {max_batch}\n'
-        group = f"instance_group [ {{ kind: KIND_{kind} count: 1 }} ]\n"
-        (folder / file).write_text(f"{head}{tensors}dynamic_batching {{}}\n{group}{VERSIONS}")
+    write_configs(folder, graph, max_batch)
     manifest = {
         "model": name,
         "version": version,
@@ -52,6 +47,17 @@ def publish_encoder(
     card = (MODEL_REPOSITORY / name / CARD).read_text()
     (folder / CARD).write_text(refresh(card, manifest))
     return folder
+
+
+def write_configs(folder: Path, graph: onnx.ModelProto, max_batch: int) -> None:
+    """Triton's configurations of the model that the folder is named after, its tensors being the graph's:
+    `config.pbtxt` for production and `configs/cpu.pbtxt` for the local server."""
+    (folder / "configs").mkdir(parents=True, exist_ok=True)
+    tensors = _tensors("input", graph.graph.input) + _tensors("output", graph.graph.output)
+    for file, backend, kind in (("config.pbtxt", "onnxruntime", "AUTO"), ("configs/cpu.pbtxt", "python", "CPU")):
+        head = f'name: "{folder.name}"\nbackend: "{backend}"\nmax_batch_size: {max_batch}\n'
+        group = f"instance_group [ {{ kind: KIND_{kind} count: 1 }} ]\n"
+        (folder / file).write_text(f"{head}{tensors}dynamic_batching {{}}\n{group}{VERSIONS}")
 
 
 def tidy(graph: onnx.ModelProto, name: str, sizes: Mapping[str, list[int]]) -> onnx.ModelProto:

@@ -12,6 +12,7 @@ from onnx import ModelProto, OperatorSetIdProto, TensorProto, helper
 from services.domain.features import ARRAYS, MODALITIES, VARIABLE_NAMES
 from training.fusion.served import Served
 from training.fusion.trees import TABULAR, ensemble_nodes
+from training.repository import tidy
 
 OPSET = 18  # read by ONNX Runtime 1.15 and later; Triton 24.10 carries 1.19
 IR_VERSION = 9
@@ -80,26 +81,16 @@ def _prepend(model: ModelProto, nodes: Sequence[Any]) -> None:
 
 def _finish(model: ModelProto, title: str, outcomes: int) -> ModelProto:
     """Names, sizes and versions as the server expects them; `row_id` in is echoed as the output `row_id_out`."""
-    del model.graph.value_info[:]
-    del model.metadata_props[:]
-    for node in model.graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
     sizes = {
-        **{n: (TensorProto.FLOAT, list(shape)) for n, shape in ARRAYS.items()},
-        "row_id": (TensorProto.INT64, [1]),
-        "row_id_out": (TensorProto.INT64, [1]),
-        "risk": (TensorProto.FLOAT, [outcomes]),
-        "raw": (TensorProto.FLOAT, [outcomes]),
-        "modality_contribution": (TensorProto.FLOAT, [outcomes, len(MODALITIES)]),
-        "variable_contribution": (TensorProto.FLOAT, [outcomes, len(VARIABLE_NAMES)]),
+        **{n: list(shape) for n, shape in ARRAYS.items()},
+        "row_id": [1],
+        "row_id_out": [1],
+        "risk": [outcomes],
+        "raw": [outcomes],
+        "modality_contribution": [outcomes, len(MODALITIES)],
+        "variable_contribution": [outcomes, len(VARIABLE_NAMES)],
     }
-    for values in (model.graph.input, model.graph.output):
-        for value in values:
-            kind, shape = sizes[value.name]
-            value.CopyFrom(helper.make_tensor_value_info(value.name, kind, ["rows", *shape]))
-    model.graph.name = title
-    model.producer_name, model.producer_version = "wardstream", ""
+    tidy(model, title, sizes)
     model.ir_version = IR_VERSION
     del model.opset_import[:]
     model.opset_import.extend(_opsets())

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from services.domain.codes import BY_LOINC
@@ -18,6 +17,7 @@ from training.fusion.choose import COVERAGE, Tables
 from training.fusion.export import export_served, save
 from training.fusion.fit import Fitted
 from training.fusion.served import Served
+from training.repository import write_configs
 
 MODEL = "risk_fusion"
 MAX_BATCH = 256
@@ -34,7 +34,7 @@ def publish(fitted: Fitted, tables: Tables, figures: dict[str, Any], repository:
     graph = export_served(served, fitted.boosters, [c.tolist() for c in fitted.columns])
     folder = repository / MODEL
     path = save(graph, folder)
-    _write_configs(folder, graph)
+    write_configs(folder, graph, MAX_BATCH)
     manifest = _manifest(weights_sha256(path)) | _judgement(fitted, tables, figures) | {"figures": figures}
     write(folder, fitted, manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
@@ -116,26 +116,3 @@ def _reference(tables: Tables, most: int = 200_000) -> tuple[dict[str, Any], dic
         low, high = np.quantile(values, [0.0005, 0.9995])
         ranges[variable.name] = (float(low), float(high))
     return inputs, ranges
-
-
-_TYPES = {onnx.TensorProto.FLOAT: "TYPE_FP32", onnx.TensorProto.INT64: "TYPE_INT64"}
-
-
-def _write_configs(folder: Path, graph: onnx.ModelProto) -> None:
-    (folder / "configs").mkdir(parents=True, exist_ok=True)
-    body = _tensors("input", graph.graph.input) + _tensors("output", graph.graph.output) + "dynamic_batching {}\n"
-    head = f'name: "{MODEL}"\n'
-    size = f"max_batch_size: {MAX_BATCH}\n"
-    gpu = "instance_group [ { kind: KIND_AUTO count: 1 } ]\nversion_policy: { latest: { num_versions: 2 } }\n"
-    cpu = "instance_group [ { kind: KIND_CPU count: 1 } ]\nversion_policy: { latest: { num_versions: 2 } }\n"
-    (folder / "config.pbtxt").write_text(head + 'backend: "onnxruntime"\n' + size + body + gpu)
-    (folder / "configs" / "cpu.pbtxt").write_text(head + 'backend: "python"\n' + size + body + cpu)
-
-
-def _tensors(kind: str, values: Any) -> str:
-    lines = []
-    for value in values:
-        tensor = value.type.tensor_type
-        dims = ", ".join(str(d.dim_value) for d in tensor.shape.dim[1:])
-        lines.append(f'  {{ name: "{value.name}" data_type: {_TYPES[tensor.elem_type]} dims: [ {dims} ] }}')
-    return f"{kind} [\n" + ",\n".join(lines) + "\n]\n"
