@@ -54,24 +54,11 @@ class NetworkExplanation(nn.Module):
         }.items():
             self.register_buffer(name, value)
 
-    def forward(
-        self,
-        series: Tensor,
-        static: Tensor,
-        derived: Tensor,
-        note: Tensor,
-        image: Tensor,
-        genomic: Tensor,
-        presence: Tensor,
-        age: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        net = self.net
-        here = presence * net.on
-        measured, fixed = net.by_variable(series), net.fixed_values(static, derived, here)
-        mixed = net.mixed(net.encoded(measured, fixed, note, image, genomic), here, age)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        here, measured, fixed, mixed = self.net.stages(*inputs)
         total = mixed.sum(1)
         fixed = fixed * here[:, STATIC_DATA : STATIC_DATA + 1]
-        measured = (measured - net.by_variable(self.unknown)) * here[:, SERIES : SERIES + 1]
+        measured = (measured - self.net.by_variable(self.unknown)) * here[:, SERIES : SERIES + 1]
         return self._without(total, mixed, fixed), self._variables(total, measured, fixed)
 
     def _without(self, total: Tensor, mixed: Tensor, fixed: Tensor) -> Tensor:

@@ -119,7 +119,11 @@ class FusionNet(nn.Module):
         )  # 0 for what there is no data to train it on
         self.drop = nn.Dropout(sizes.dropout)
 
-    def forward(
+    def forward(self, *inputs: Tensor) -> Tensor:
+        *_, mixed = self.stages(*inputs)
+        return self.logits(mixed.sum(1))
+
+    def stages(
         self,
         series: Tensor,
         static: Tensor,
@@ -129,11 +133,11 @@ class FusionNet(nn.Module):
         genomic: Tensor,
         presence: Tensor,
         age: Tensor,
-    ) -> Tensor:
-        here = presence * self.on  # [B, M]
-        fixed = self.fixed_values(static, derived, here)
-        encoded = self.encoded(self.by_variable(series), fixed, note, image, genomic)
-        return self.logits(self.mixed(encoded, here, age).sum(1))
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What is here [B, M], what `by_variable` and `fixed_values` give, and the modalities `mixed`."""
+        here = presence * self.on
+        measured, fixed = self.by_variable(series), self.fixed_values(static, derived, here)
+        return here, measured, fixed, self.mixed(self.encoded(measured, fixed, note, image, genomic), here, age)
 
     def by_variable(self, series: Tensor) -> Tensor:
         """A few numbers for each clinical variable, [B, V * per_variable]."""
