@@ -130,9 +130,14 @@ def nested(
 
 
 def asked(table: Table, outcome: str, score: NDArray[np.float32], hourly: bool) -> NDArray[np.bool_]:
-    """Rows whose figures count: labelled and scored; where the question is not hourly, a stay's last one."""
+    """Rows whose figures count: labelled, scored and `of_hours_asked`."""
     known: NDArray[np.bool_] = ~np.isnan(table.labels[outcome]) & ~np.isnan(score)
-    return known if hourly else known & (table.hours == table.hours.max())
+    return known & of_hours_asked(table, hourly)
+
+
+def of_hours_asked(table: Table, hourly: bool) -> NDArray[np.bool_]:
+    """Rows of an hour that the question is about: where it is hourly every one, else a stay's last."""
+    return np.ones(len(table), np.bool_) if hourly else table.hours == table.hours.max()
 
 
 def calibrated(parts: Parts, name: str, table: Table, made: Calibration) -> NDArray[np.float64]:

@@ -20,12 +20,14 @@ from training.fusion.choose import (
     Choice,
     Gains,
     Judged,
+    Masks,
     Parts,
     Tables,
     asked,
     choose,
     mean,
     nested,
+    of_hours_asked,
     patterns,
 )
 from training.fusion.data import Source
@@ -39,7 +41,7 @@ Folds = dict[str, NDArray[np.int8]]
 EARLIER = 1 / 8
 """Weight of the rows of a stay's earlier hours, which all have the stay's one outcome, beside the hour asked about."""
 ASKED = 4.0
-"""How often the network sees a row of the hour asked about in an epoch."""
+"""How often the network sees a row of an hour asked about in an epoch, where the plan does not say."""
 SPARSE = 20_000
 """Rows of a table that calibrate what is seldom sent: patterns of modalities that leave out something it has."""
 
@@ -50,9 +52,7 @@ class Plan:
 
     network: Settings = field(default_factory=Settings)
     trees: dict[str, tuple[TreeSettings, ...]] = field(default_factory=dict)  # by outcome; none: no trees for it
-    repeat: dict[str, float] = field(
-        default_factory=dict
-    )  # by hourly data set: how often the network sees a row in an epoch
+    repeat: dict[str, float] = field(default_factory=dict)  # by data set, in place of ASKED
     seeds: tuple[int, ...] = (1, 2, 3)  # of the models that are averaged
 
 
@@ -84,7 +84,7 @@ def fit(tables: Tables, gains: Gains, plan: Plan, home: Path) -> Fitted:
     for k, outcome in enumerate(outcomes):
         if plan.trees.get(outcome):
             boosters[k], columns[k] = _trees(tables, gains, folds, outcome, k, plan, parts, home)
-    networks, epochs = _networks(tables, folds, outcomes, plan, parts, home)
+    networks, epochs = _networks(tables, gains, folds, outcomes, plan, parts, home)
     blended = {o for o in outcomes if plan.trees.get(o)}
     together = mean(parts)
     everyone = {n: np.ones(len(t), np.bool_) for n, t in tables.items()}
@@ -118,16 +118,9 @@ def lesson_of(tables: Tables, gains: Gains, folds: Folds, outcome: str) -> Lesso
     label = table.labels[outcome]
     rows = np.flatnonzero(~np.isnan(label))
     gain = gains[names[0]] if len(names) == 1 and names[0] in gains else None
-    weight = np.concatenate([_weight(tables[n], n in gains) for n in names])
+    weight = np.concatenate([np.where(of_hours_asked(tables[n], n in gains), 1.0, EARLIER) for n in names])
     split = np.concatenate([folds[n] for n in names])
-    return Lesson(table, rows, usable_columns(table, rows), label, gain, weight, split)
-
-
-def _weight(table: Table, hourly: bool) -> NDArray[np.float32]:
-    """What each row counts: where the outcome is the stay's, the hour that is asked about most."""
-    if hourly:
-        return np.ones(len(table), np.float32)
-    return np.where(table.hours == table.hours.max(), 1.0, EARLIER).astype(np.float32)
+    return Lesson(table, rows, usable_columns(table, rows), label, gain, weight.astype(np.float32), split)
 
 
 def _trees(
@@ -152,7 +145,7 @@ def _trees(
 
 
 def _networks(
-    tables: Tables, folds: Folds, outcomes: tuple[str, ...], plan: Plan, parts: list[Parts], home: Path
+    tables: Tables, gains: Gains, folds: Folds, outcomes: tuple[str, ...], plan: Plan, parts: list[Parts], home: Path
 ) -> tuple[Together, list[int]]:
     """One network per seed on all rows, for as many epochs as the fold networks needed (also returned); the fold
     networks' logits go into `parts`. A fold network stops by training patients that it is not trained on."""
@@ -162,7 +155,7 @@ def _networks(
         part.network = {n: [_unknown(t, outcomes) for _ in range(PATTERNS)] for n, t in tables.items()}
         for fold in range(FOLDS):
             seen = {n: folds[n] != fold for n in tables}
-            training = _sources(tables, {n: seen[n] & ~stopping[n] for n in tables}, outcomes, plan)
+            training = _sources(tables, gains, {n: seen[n] & ~stopping[n] for n in tables}, outcomes, plan)
             watched = [_source(t, seen[n] & stopping[n], outcomes) for n, t in tables.items()]
             settings = replace(plan.network, seed=100 * seed + fold)
             title = f"network {seed}, fold {fold}"
@@ -170,7 +163,7 @@ def _networks(
             best.append(state["best_epoch"])
             for name, table in tables.items():
                 _score(part.network[name], net, table, np.flatnonzero(folds[name] == fold), outcomes)
-    everyone = _sources(tables, {n: np.ones(len(t), np.bool_) for n, t in tables.items()}, outcomes, plan)
+    everyone = _sources(tables, gains, {n: np.ones(len(t), np.bool_) for n, t in tables.items()}, outcomes, plan)
     epochs = int(np.median(best))
     nets = []
     for seed in plan.seeds:
@@ -183,18 +176,13 @@ def _unknown(table: Table, outcomes: tuple[str, ...]) -> NDArray[np.float32]:
     return np.full((len(table), len(outcomes)), np.nan, np.float32)
 
 
-def _sources(
-    tables: Tables, chosen: dict[str, NDArray[np.bool_]], outcomes: tuple[str, ...], plan: Plan
-) -> list[Source]:
+def _sources(tables: Tables, gains: Gains, chosen: Masks, outcomes: tuple[str, ...], plan: Plan) -> list[Source]:
     """What the network is trained on: of stays with one outcome, the hour that is asked about more than the others."""
     found = []
     for name, table in tables.items():
-        if name in plan.repeat:
-            found.append(_source(table, chosen[name], outcomes, plan.repeat[name]))
-        else:
-            asked_about = table.hours == table.hours.max()
-            found.append(_source(table, chosen[name] & asked_about, outcomes, ASKED))
-            found.append(_source(table, chosen[name] & ~asked_about, outcomes, ASKED * EARLIER))
+        asked_about, often = of_hours_asked(table, name in gains), plan.repeat.get(name, ASKED)
+        found.append(_source(table, chosen[name] & asked_about, outcomes, often))
+        found.append(_source(table, chosen[name] & ~asked_about, outcomes, often * EARLIER))
     return [source for source in found if len(source.rows)]
 
 
