@@ -1,43 +1,23 @@
 """What we told the hospital and somebody sends back is no finding: predictions do not feed predictions."""
 
-from datetime import UTC, datetime
-
 import orjson
 import pytest
 
 from services.domain.events import Observation
-from services.domain.prediction import Outcome, Prediction, Risk, Status
 from services.formats.fhir.render import render
 from services.formats.hl7v2.control import Routing, routing
 from services.formats.hl7v2.render import Envelope, Person, Visit
 from services.formats.hl7v2.risk import risk_oru
 from tests.unit.formats.fhir import build
 from tests.unit.formats.hl7v2 import samples
-from tests.unit.formats.hl7v2.samples import PID, SITE, facts, message, msh, oru
+from tests.unit.formats.hl7v2.samples import PID, SENT, SITE, facts, message, msh, oru, prediction
 
-AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 OURS = "OBX|2|NM|sepsis-6h^Predicted risk of sepsis within 6 h^99WARDSTREAM||12.34|%|||||F"
 THEIRS = "OBX|1|NM|8867-4^Heart rate^LN||80|/min|||||F"
 
 
-def prediction() -> Prediction:
-    return Prediction(
-        prediction_id="abc",
-        patient="key",
-        record_version="v",
-        as_of=AT,
-        model="risk_fusion",
-        model_version="3",
-        risks=[
-            Risk(outcome=Outcome.SEPSIS_6H, probability=0.12),
-            Risk(outcome=Outcome.MORTALITY, status=Status.INDETERMINATE, reason="too_little_data"),
-            Risk(outcome=Outcome.DETERIORATION, status=Status.FALLBACK, score=7),
-        ],
-    )
-
-
 def told(corrected: bool = False) -> bytes:
-    envelope = Envelope(control_id="1", sent=AT, sending_facility="HOSP")
+    envelope = Envelope(control_id="1", sent=SENT, sending_facility="HOSP")
     person = Person(number="100200", authority="HOSP")
     return risk_oru(envelope, person, prediction(), visit=Visit(unit="ICU"), corrected=corrected)
 

@@ -4,12 +4,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.domain.events import ClinicalEvent, Fact, Rank
+from services.domain.prediction import Outcome, Prediction, Risk, Status
 from services.domain.reasons import Rejected
 from services.domain.site import Site
 from services.formats.hl7v2 import read
 from services.formats.reading import Reading
 
 SITE = Site(secret=b"a secret of thirty-two bytes....", name="test")
+SENT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 RECEIVED = datetime(2026, 6, 1, 12, tzinfo=UTC)
 RECEIVED_MS = int(RECEIVED.timestamp() * 1000)
 
@@ -77,3 +79,20 @@ def oru(
 def withdrawn(fact: Fact) -> bool:
     """Whether a fact is a tombstone."""
     return fact.version.rank >= Rank.CANCELLED
+
+
+def prediction() -> Prediction:
+    """One of ours: a risk, an outcome that was not judged, and an early-warning score in place of one."""
+    return Prediction(
+        prediction_id="abc",
+        patient="key",
+        record_version="v",
+        as_of=SENT,
+        model="risk_fusion",
+        model_version="3",
+        risks=[
+            Risk(outcome=Outcome.SEPSIS_6H, probability=0.1234, alert=True, threshold=0.025),
+            Risk(outcome=Outcome.MORTALITY, status=Status.INDETERMINATE, reason="too_little_data"),
+            Risk(outcome=Outcome.DETERIORATION, status=Status.FALLBACK, score=7, reason="NEWS2", alert=True),
+        ],
+    )

@@ -1,21 +1,17 @@
 """What we send is what we would read, and what hl7apy finds in order."""
 
-from datetime import UTC, datetime
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.domain.events import Document, Encounter, Observation
-from services.domain.prediction import Outcome, Prediction, Risk, Status
 from services.domain.reasons import Rejected, RejectReason
 from services.domain.site import Site
 from services.formats.hl7v2 import read, structure
 from services.formats.hl7v2.render import Envelope, Person, Result, Visit, adt, mdm_t02, oru_r01
 from services.formats.hl7v2.risk import risk_oru
-from tests.unit.formats.hl7v2.samples import PID, RECEIVED_MS, SITE, facts, message, msh, reading
+from tests.unit.formats.hl7v2.samples import PID, RECEIVED_MS, SENT, SITE, facts, message, msh, prediction, reading
 
-SENT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ENVELOPE = Envelope(control_id="1", sent=SENT, sending_application="SIM", sending_facility="HOSP", processing_id="T")
 PERSON = Person(number="7", authority="HOSP", family="O^N|eill", birth_date="1960-02-03", sex="F")
 VISIT = Visit(unit="ICU", room="1", bed="A", facility="HOSP", number="V1", start=SENT)
@@ -37,22 +33,6 @@ def sent() -> dict[str, bytes]:
         "T02": mdm_t02(ENVELOPE, PERSON, VISIT, document="D1", kind="PR", written=SENT, text="one\n\n|two|"),
         "risk": risk_oru(ENVELOPE, PERSON, prediction()),
     }
-
-
-def prediction() -> Prediction:
-    return Prediction(
-        prediction_id="abc",
-        patient="key",
-        record_version="v",
-        as_of=SENT,
-        model="risk_fusion",
-        model_version="3",
-        risks=[
-            Risk(outcome=Outcome.SEPSIS_6H, probability=0.1234, alert=True, threshold=0.025),
-            Risk(outcome=Outcome.MORTALITY, status=Status.INDETERMINATE, reason="too_little_data"),
-            Risk(outcome=Outcome.DETERIORATION, status=Status.FALLBACK, score=7, reason="NEWS2", alert=True),
-        ],
-    )
 
 
 @pytest.mark.parametrize("name", list(sent()))
