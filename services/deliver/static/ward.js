@@ -71,10 +71,13 @@ export class Ward {
     this.draw();
   }
 
+  // Where nobody is present, those who were are what there is to see.
   shown() {
     const { unit, origin, alerts, left } = this.filters;
-    return [...this.rows.values()]
-      .filter((row) => (left.checked || row.present) && (!unit.value || row.unit === unit.value) && (!origin.value || origin.value === label(row)))
+    const rows = [...this.rows.values()];
+    const leftToo = left.checked || !rows.some((row) => row.present);
+    return rows
+      .filter((row) => (leftToo || row.present) && (!unit.value || row.unit === unit.value) && (!origin.value || origin.value === label(row)))
       .filter((row) => !alerts.checked || row.risks.some((risk) => risk.alert))
       .sort((a, b) => b.present - a.present || b.urgency - a.urgency || (a.patient < b.patient ? -1 : 1));
   }
@@ -128,7 +131,6 @@ export class Ward {
     if (!this.loaded) empty.textContent = "Loading…";
     else if (!this.caughtUp) empty.textContent = "Reading what came before; patients may be missing still…";
     else if (!this.rows.size) empty.textContent = "No patients yet. Send HL7 over MLLP, FHIR over HTTP or DICOM, or run: wardstream replay.";
-    else if (!present && !this.filters.left.checked) empty.textContent = `All ${this.rows.size} known patients have been discharged. Tick “also discharged” to see them.`;
     else empty.textContent = "No patient fits these filters.";
   }
 
