@@ -32,6 +32,7 @@ def write(folder: Path, patients: int = 60, hours: int = 20) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # a whole training run, in miniature
 def test_a_model_trained_from_public_files_is_served_as_it_is(tmp_path: Path) -> None:
     data, out = tmp_path / "data", tmp_path / "models"
     data.mkdir()
