@@ -8,6 +8,7 @@ from services.domain.features.variables import INDEX, MODEL_VARIABLES
 from training.eicu.tables import CUT_MINUTES, read_cut
 
 VENTILATED = MODEL_VARIABLES[INDEX["ventilated"]].loinc
+INSPIRED_OXYGEN = MODEL_VARIABLES[INDEX["fio2"]].loinc
 
 VITALS = {"noninvasivesystolic": "8480-6", "noninvasivediastolic": "8462-4", "noninvasivemean": "8478-0"}
 
@@ -62,7 +63,7 @@ APS = {
     "bilirubin": "1975-2",
     "fio2": "3150-6",
 }
-"""apacheApsVar: the worst value of the first 24 h; -1 where it was not measured. Units are already canonical."""
+"""apacheApsVar: the worst value of the first 24 h; -1 where not measured. Canonical units, save FiO2 in percent."""
 
 PLAUSIBLE = {
     "8480-6": (20, 300),
@@ -71,7 +72,7 @@ PLAUSIBLE = {
     "8867-4": (10, 300),
     "9279-1": (1, 80),
     "59408-5": (20, 100),
-    "3150-6": (21, 100),
+    "3150-6": (0.21, 1.0),
     "29463-7": (20, 400),
     "8302-2": (90, 230),
 }
@@ -87,6 +88,9 @@ def read_observations(folder: Path, cohort: pd.DataFrame) -> pd.DataFrame:
     parts += [_fixed(cohort["height"], "8302-2"), _fixed(cohort["weight"], "29463-7")]
     table = pd.concat([part[COLUMNS] for part in parts if len(part)])
     table = table[table["value"].notna()]
+    # Most sites chart 40 for 40 %, some 0.4.
+    percent = (table["loinc"] == INSPIRED_OXYGEN) & (table["value"] > 1.0)
+    table["value"] = table["value"].where(~percent, table["value"] / 100)
     low = table["loinc"].map(lambda code: PLAUSIBLE.get(code, (-1e9, 1e9))[0])
     high = table["loinc"].map(lambda code: PLAUSIBLE.get(code, (-1e9, 1e9))[1])
     table = table[table["value"].between(low, high)]
@@ -120,7 +124,6 @@ def _charted(folder: Path, stays: "pd.Index[int]") -> pd.DataFrame:
     loinc = table["respchartvaluelabel"].map(CHARTED)
     table, loinc = table[loinc.notna()], loinc[loinc.notna()]
     value = pd.to_numeric(table["respchartvalue"].astype(str).str.rstrip("% "), errors="coerce")
-    value = value.where((loinc != "3150-6") | (value > 1.0), value * 100)  # some sites chart 0.4 for 40 %
     source = "rc" + table["respchartid"].astype(str)
     return _rows(table["patientunitstayid"], table["respchartoffset"], loinc, value, source)
 
