@@ -29,13 +29,15 @@ ROWS = 2000
 
 def contributions(lesson: Lesson, boosters: list[Grown], rows: NDArray[np.intp]) -> tuple[Float, Float]:
     """By path and by TreeSHAP, [rows, variables] each, in the raw score."""
-    graph = export_trees([boosters], [lesson.columns.tolist()])
+    graph = export_trees([boosters])
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     inputs = {name: np.asarray(lesson.table.inputs[name][rows]) for name in TABULAR}
     trees: Float = session.run(["trees"], inputs)[0].astype(np.float64)
-    data = matrix(lesson.table, rows, lesson.columns)
-    exact = sum(one.weight * one.booster.predict(data, pred_contrib=True)[:, :-1] for one in boosters)
-    return trees[:, 2:], exact @ CREDIT[lesson.columns]
+    exact = np.zeros((len(rows), CREDIT.shape[1]))
+    for booster, weight, columns in boosters:
+        of_columns = booster.predict(matrix(lesson.table, rows, columns), pred_contrib=True)[:, :-1]
+        exact += weight * of_columns @ CREDIT[columns]
+    return trees[:, 2:], exact
 
 
 def agreement(one: Float, other: Float) -> dict[str, float]:
@@ -56,7 +58,7 @@ def measured(tables: Tables, gained: Gains, plan: Plan, home: Path, outcome: str
     lesson = lesson_of(tables, gained, {n: row_folds(t) for n, t in tables.items()}, outcome)
     kinds = plan.trees[outcome]
     boosters = [
-        Grown(grown.booster, grown.weight / len(plan.seeds))
+        grown._replace(weight=grown.weight / len(plan.seeds))
         for seed in plan.seeds
         for name, kind in zip(kinds_of(kinds), kinds, strict=True)
         for grown in (grow(lesson, kind, seed, f"trees {name} {outcome} {seed}", home),)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from training.datasets.table import Table
 from training.fusion.folds import FOLDS
-from training.fusion.trees import flat
+from training.fusion.trees import FIXED_COLUMNS, flat
 from training.progress import bar
 
 CHUNK = 50_000
@@ -36,6 +36,7 @@ class TreeSettings:
     aim: Aim = Aim.CHANCE
     weight: float = 1.0  # of the raw score in the sum over the outcome's kinds
     keep: float = 1.0  # share of the rows of stays without the outcome that is drawn; they weigh more in turn
+    rising_with: tuple[str, ...] = ()  # static and derived values that alone are read, and never lower the score
 
     def all(self, seed: int) -> dict[str, Any]:
         return {
@@ -46,8 +47,14 @@ class TreeSettings:
             "max_bin": 63,
             "deterministic": True,
             "force_col_wise": True,
+            **({"monotone_constraints": [1] * len(self.rising_with)} if self.rising_with else {}),
             **self.parameters,
         }
+
+    def reads(self, usable: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Of the usable columns of the flat input those that these trees read."""
+        named = sorted(FIXED_COLUMNS[name] for name in self.rising_with)
+        return np.array(named, np.intp) if named else usable
 
 
 class Lesson(NamedTuple):
@@ -63,10 +70,11 @@ class Lesson(NamedTuple):
 
 
 class Grown(NamedTuple):
-    """A booster and what its raw score counts in the outcome's sum."""
+    """A booster, what its raw score counts in the outcome's sum, and the columns of the flat input that it reads."""
 
     booster: Any
     weight: float
+    columns: NDArray[np.intp]
 
 
 def usable_columns(table: Table, rows: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -96,7 +104,7 @@ def cross_fit(
     field_ = _Field(lesson, settings, seed, title, home)
     for fold in range(FOLDS):
         held = np.flatnonzero(lesson.folds == fold)
-        scores[held] = predict(field_.grow(fold), lesson.table, held, lesson.columns)
+        scores[held] = predict(field_.grow(fold), lesson.table, held, field_.columns)
     return scores
 
 
@@ -104,7 +112,8 @@ def grow(
     lesson: Lesson, settings: TreeSettings, seed: int = 1, title: str = "trees", home: Path | None = None
 ) -> Grown:
     """The booster that ships: trained on all rows of the lesson."""
-    return Grown(_Field(lesson, settings, seed, title, home).grow(None), settings.weight)
+    field_ = _Field(lesson, settings, seed, title, home)
+    return Grown(field_.grow(None), settings.weight, field_.columns)
 
 
 class _Field:
@@ -112,7 +121,8 @@ class _Field:
 
     def __init__(self, lesson: Lesson, settings: TreeSettings, seed: int, title: str, home: Path | None) -> None:
         self._lesson, self._settings, self._seed, self._title = lesson, settings, seed, title
-        facts = (settings, seed, lesson.columns.tolist(), len(lesson.rows), float(lesson.weight.sum()))
+        self.columns = settings.reads(lesson.columns)
+        facts = (settings, seed, self.columns.tolist(), len(lesson.rows), float(lesson.weight.sum()))
         mark = blake2b(repr(facts).encode(), digest_size=6).hexdigest()
         self._files = None if home is None else home / f"{title.replace(' ', '-')}-{mark}"
         self._drawn, self._weight = drawn(lesson, settings.keep, seed)
@@ -146,7 +156,7 @@ class _Field:
         if self._data is None:
             target, weight = aimed(self._lesson, self._drawn, self._settings.aim)
             self._data = lgb.Dataset(
-                matrix(self._lesson.table, self._drawn, self._lesson.columns),
+                matrix(self._lesson.table, self._drawn, self.columns),
                 target,
                 weight=weight * self._weight,
                 params={"max_bin": self._settings.all(self._seed)["max_bin"], "verbose": -1},

@@ -43,19 +43,19 @@ def _torch_graph(served: Served, outcomes: int, rows: int = 3) -> Any:
     return onnx.load_from_string(file.getvalue())
 
 
-def export_served(served: Served, trees: Sequence[Sequence[Any]], columns: Sequence[Sequence[int]]) -> ModelProto:
-    """The `risk_fusion` graph. `trees[k]` are outcome k's boosters, `columns[k]` their columns of the flat input."""
+def export_served(served: Served, trees: Sequence[Sequence[Any]]) -> ModelProto:
+    """The `risk_fusion` graph. `trees[k]` are outcome k's boosters."""
     model = _torch_graph(served, len(trees))
     _drop_inputs(model, TREES)
-    _prepend(model, ensemble_nodes(trees, columns))
+    _prepend(model, ensemble_nodes(trees))
     return _finish(model, "risk_fusion", len(trees))
 
 
-def export_trees(trees: Sequence[Sequence[Any]], columns: Sequence[Sequence[int]]) -> ModelProto:
+def export_trees(trees: Sequence[Sequence[Any]]) -> ModelProto:
     """The trees alone: `TREES` of the inputs `TABULAR`."""
     widths = (len(trees) * (2 + len(VARIABLE_NAMES)), len(trees))
     graph = helper.make_graph(
-        ensemble_nodes(trees, columns),
+        ensemble_nodes(trees),
         "trees",
         [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["rows", *ARRAYS[n]]) for n in TABULAR],
         [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["rows", w]) for n, w in zip(TREES, widths, strict=True)],

@@ -63,7 +63,6 @@ class Fitted:
     outcomes: tuple[str, ...]
     network: Together
     boosters: list[list[Grown]]
-    columns: list[NDArray[np.intp]]
     choice: Choice
     parts: Parts  # out of fold, averaged over the seeds
     rows: dict[str, NDArray[np.intp]]  # by 'outcome on data set': those that figures are made of
@@ -80,10 +79,9 @@ def fit(tables: Tables, gains: Gains, plan: Plan, home: Path) -> Fitted:
         Parts({n: np.zeros((len(t), len(outcomes)), np.float32) for n, t in tables.items()}, {}) for _ in plan.seeds
     ]
     boosters: list[list[Grown]] = [[] for _ in outcomes]
-    columns = [np.empty(0, np.intp) for _ in outcomes]
     for k, outcome in enumerate(outcomes):
         if plan.trees.get(outcome):
-            boosters[k], columns[k] = _trees(tables, gains, folds, outcome, k, plan, parts, home)
+            boosters[k] = _trees(tables, gains, folds, outcome, k, plan, parts, home)
     networks, epochs = _networks(tables, gains, folds, outcomes, plan, parts, home)
     blended = {o for o in outcomes if plan.trees.get(o)}
     together = mean(parts)
@@ -92,7 +90,6 @@ def fit(tables: Tables, gains: Gains, plan: Plan, home: Path) -> Fitted:
         outcomes,
         networks,
         boosters,
-        columns,
         choose(together, tables, gains, outcomes, blended, everyone),
         together,
         _rows(tables, gains, outcomes, together),
@@ -125,7 +122,7 @@ def lesson_of(tables: Tables, gains: Gains, folds: Folds, outcome: str) -> Lesso
 
 def _trees(
     tables: Tables, gains: Gains, folds: Folds, outcome: str, k: int, plan: Plan, parts: list[Parts], home: Path
-) -> tuple[list[Grown], NDArray[np.intp]]:
+) -> list[Grown]:
     """The outcome's boosters of all kinds and seeds; their out-of-fold scores go into `parts`."""
     lesson = lesson_of(tables, gains, folds, outcome)
     kinds = plan.trees[outcome]
@@ -136,12 +133,12 @@ def _trees(
             title = f"trees {name} {outcome} {seed}"
             score += kind.weight * cross_fit(lesson, kind, seed, title, home)
             grown = grow(lesson, kind, seed, title, home)
-            made.append(Grown(grown.booster, grown.weight / len(plan.seeds)))
+            made.append(grown._replace(weight=grown.weight / len(plan.seeds)))
         begin = 0
         for name in (n for n, t in tables.items() if outcome in t.labels):
             part.trees[name][:, k] = score[begin : begin + len(tables[name])]
             begin += len(tables[name])
-    return made, lesson.columns
+    return made
 
 
 def _networks(

@@ -49,10 +49,17 @@ _MORTALITY = {
     "lambda_l2": 5.0,
 }
 MORTALITY_TREES = (
-    TreeSettings(300, _MORTALITY, weight=1 / 3),
-    TreeSettings(300, {**_MORTALITY, "extra_trees": True, "num_leaves": 31, "feature_fraction": 0.15}, weight=1 / 3),
-    TreeSettings(300, {**_MORTALITY, "num_leaves": 7, "min_data_in_leaf": 40, "lambda_l2": 2.5}, weight=1 / 3),
+    TreeSettings(300, _MORTALITY, weight=1 / 4),
+    TreeSettings(300, {**_MORTALITY, "extra_trees": True, "num_leaves": 31, "feature_fraction": 0.15}, weight=1 / 4),
+    TreeSettings(300, {**_MORTALITY, "num_leaves": 7, "min_data_in_leaf": 40, "lambda_l2": 2.5}, weight=1 / 4),
+    TreeSettings(
+        150,
+        {**_MORTALITY, "learning_rate": 0.05, "num_leaves": 3, "feature_fraction": 1.0},
+        weight=1 / 4,
+        rising_with=("age_years", "aps_partial"),
+    ),
 )
+"""The last kind knows a score and an age alone: where deaths are few they are worth more so than among all."""
 
 
 Load = Callable[[Path, Path], Table]

@@ -31,7 +31,7 @@ def publish(fitted: Fitted, tables: Tables, figures: dict[str, Any], repository:
     `figures` (of `training.fusion.figures`) go into the manifest and onto the card.
     """
     served = Served(fitted.network, fitted.choice.calibration)
-    graph = export_served(served, fitted.boosters, [c.tolist() for c in fitted.columns])
+    graph = export_served(served, fitted.boosters)
     folder = repository / MODEL
     path = save(graph, folder)
     write_configs(folder, graph, MAX_BATCH)

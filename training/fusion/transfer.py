@@ -52,7 +52,7 @@ def _ask(
     score = np.zeros(len(both))
     for name, kind in zip(kinds_of(kinds), kinds, strict=True):
         grown = grow(only, kind, title=f"transfer from {unit} {name}", home=home)
-        score += grown.weight * predict(grown.booster, lesson.table, both, lesson.columns)
+        score += grown.weight * predict(grown.booster, lesson.table, both, grown.columns)
     if lesson.gain is None:
         raise ValueError("a threshold by utility needs gains")
     threshold = calibrate.gain_threshold(score[len(asked) :], lesson.gain[choosing], lesson.table.stay[choosing])

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
-from services.domain.features.derived import SOURCES
+from services.domain.features.derived import DERIVED, SOURCES
 from services.domain.features.inputs import ARRAYS
 from services.domain.features.series import SHAPE
 from services.domain.features.static import STATIC
@@ -28,6 +28,8 @@ TABULAR = ("series", "static", "derived")
 WIDTH = sum(int(np.prod(ARRAYS[name])) for name in TABULAR)
 VARIABLES, STATISTICS = SHAPE
 STATIC_COLUMNS = range(VARIABLES * STATISTICS, VARIABLES * STATISTICS + len(STATIC))
+FIXED_COLUMNS = {name: VARIABLES * STATISTICS + n for n, name in enumerate((*STATIC, *DERIVED))}
+"""The column of the flat input by the name of a static or derived value."""
 
 Node = dict[str, Any]
 """A split or a leaf, as `Booster.dump_model` gives it."""
@@ -160,27 +162,27 @@ def _reads_static(node: Node, columns: Sequence[int]) -> bool:
     return here or any(_reads_static(node[side], columns) for side in SIDES)
 
 
-def ensemble_nodes(grown: Sequence[Sequence[tuple[Any, float]]], columns: Sequence[Sequence[int]]) -> list[NodeProto]:
+def ensemble_nodes(grown: Sequence[Sequence[tuple[Any, float, Sequence[int]]]]) -> list[NodeProto]:
     """ONNX nodes that compute, for K = len(grown) outcomes from the serving inputs of B rows,
 
     `trees` [B, K + K + K * VARIABLES]: for each outcome the weighted sum of its boosters' raw scores, what trees that
     read static data have in it, and the path contributions by variable;
     `trees_unknowing` [B, K]: what those trees would have in it if no static data were known.
 
-    `grown[k]` are outcome k's boosters with their weights, `columns[k]` the columns of the flat input that they read.
+    `grown[k]` are outcome k's boosters, each with its weight and the columns of the flat input that it reads.
     """
     outcomes = len(grown)
     whole, unknowing = _Ensemble(), _Ensemble()
     unknowing.add({"leaf_value": 0.0}, (), 1.0, [0])  # an ensemble must not be empty
     for k, group in enumerate(grown):
-        for booster, scale in group:
+        for booster, scale, columns in group:
             for info in booster.dump_model()["tree_info"]:
                 root, targets = info["tree_structure"], [k]
-                if _reads_static(root, columns[k]):
+                if _reads_static(root, columns):
                     targets.append(outcomes + k)
-                    unknowing.add(_without_static(root, columns[k]), columns[k], scale, [k])
-                explained = _explained(root, columns[k], np.zeros(VARIABLES))
-                whole.add(explained, columns[k], scale, targets, 2 * outcomes + k * VARIABLES)
+                    unknowing.add(_without_static(root, columns), columns, scale, [k])
+                explained = _explained(root, columns, np.zeros(VARIABLES))
+                whole.add(explained, columns, scale, targets, 2 * outcomes + k * VARIABLES)
     return [
         helper.make_node("Flatten", ["series"], ["trees_series"], axis=1),
         helper.make_node("Concat", ["trees_series", "static", "derived"], ["trees_flat"], axis=1),

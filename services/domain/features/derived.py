@@ -3,18 +3,25 @@
 Each is computed from the last results alone (whatever their age; the model sees the ages beside them) or, for
 the counts, from how much was measured. The point scores are partial on purpose: what was never measured adds
 no points, and `sofa_known` says of how many parts the sum is made. Sources: SOFA (Vincent et al., Intensive
-Care Med 1996), qSOFA (Singer et al., JAMA 2016), SIRS (Bone et al., Chest 1992), NEWS2 (RCP 2017), and the
-derived features that the winners of CinC 2019 describe (Morrill et al. 2019).
+Care Med 1996), qSOFA (Singer et al., JAMA 2016), SIRS (Bone et al., Chest 1992), NEWS2 (RCP 2017), APACHE III's acute
+physiology score of the last 24 h (`aps`), and the derived features that the winners of CinC 2019 describe (Morrill et
+al. 2019).
 """
 
 from bisect import bisect_right
+from collections.abc import Callable
+from functools import partial
 from math import isnan, nan
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.domain.features import aps
 from services.domain.features.series import STATISTIC
+from services.domain.features.static import STATIC
 from services.domain.features.variables import INDEX, LABS, VITALS
+
+_APS_WORST = tuple(f"aps_{name}" for name in aps.WORST)
 
 DERIVED: tuple[str, ...] = (
     "shock_index",  # HR / SBP
@@ -42,6 +49,15 @@ DERIVED: tuple[str, ...] = (
     "labs_ever",
     "hours_since_lab",
     "lab_hours_24h",  # sum over laboratory variables of hours with a result
+    "urine_24h",  # mL: the mean result times the hours with one; not known before 24 h in the unit
+    *_APS_WORST,
+    "aps_respiration",
+    "aps_oxygenation",
+    "aps_urine",
+    "aps_renal",
+    "aps_acid_base",
+    "aps_coma",
+    "aps_partial",
 )
 
 _PRESSURES = ("sbp", "map", "dbp")
@@ -61,6 +77,15 @@ SOURCES: tuple[tuple[str, ...], ...] = (
     ("gcs",),
     ("creatinine",),
     *((),) * 11,  # sums and counts hold whatever else is known
+    ("urine_output",),
+    *((name,) for name in aps.WORST),
+    ("resp_rate",),
+    ("pao2", "paco2", "fio2"),
+    ("urine_output",),
+    ("creatinine",),
+    ("ph", "paco2"),
+    ("gcs",),
+    (),
 )
 """The clinical variables that each derived value stands or falls with."""
 
@@ -68,9 +93,14 @@ _VITAL_ROWS = [INDEX[name] for name in VITALS]
 _LABS = slice(INDEX[LABS[0]], INDEX[LABS[-1]] + 1)
 _READ = (
     *("heart_rate", "spo2", "temperature", "sbp", "map", "dbp", "resp_rate", "gcs", "fio2", "paco2", "pao2"),
-    *("bun", "creatinine", "bilirubin_total", "wbc", "platelets"),
+    *("bun", "creatinine", "bilirubin_total", "wbc", "platelets", "ph", "ventilated"),
 )
 _READ_ROWS = [INDEX[name] for name in _READ]
+_EXTREMES = (*aps.WORST, "resp_rate", "creatinine", "gcs")
+_EXTREME_ROWS = [INDEX[name] for name in _EXTREMES]
+_DAY = [STATISTIC["min_24h"], STATISTIC["max_24h"]]
+_URINE = INDEX["urine_output"], [STATISTIC["mean_24h"], STATISTIC["hours_with_24h"]]
+_AGE, _HOURS_IN_UNIT = STATIC.index("age_years"), STATIC.index("hours_in_unit")
 
 
 def _ratio(a: float, b: float) -> float:
@@ -121,8 +151,30 @@ def _sirs(v: dict[str, float]) -> float:
     )
 
 
-def derived(series: NDArray[np.float32], age_years: float) -> NDArray[np.float32]:
-    """float32 [len(DERIVED)] from the `series` input [variables, statistics] and the patient's age; NaN = unknown."""
+def _worst(points: Callable[[float], float], ends: tuple[float, float]) -> float:
+    """The more of the points of the lowest and the highest value of 24 h; NaN when there is none."""
+    low, high = ends
+    return nan if isnan(low) else max(points(low), points(high))
+
+
+def _acute_physiology(v: dict[str, float], series: NDArray[np.float32], urine: float) -> list[float]:
+    """The points of each part, by the worst value of the last 24 h; of pressures of gases and the pH by the last."""
+    ends = dict(zip(_EXTREMES, map(tuple, series[_EXTREME_ROWS][:, _DAY].tolist()), strict=True))
+    ventilated = v["ventilated"] == 1
+    return [
+        *(_worst(partial(aps.points, bands=bands), ends[name]) for name, bands in aps.WORST.items()),
+        _worst(partial(aps.respiration, ventilated=ventilated), ends["resp_rate"]),
+        aps.oxygenation(v["pao2"], v["paco2"], v["fio2"], ventilated),
+        aps.points(urine, aps.URINE),
+        _worst(partial(aps.renal, urine=urine), ends["creatinine"]),
+        aps.acid_base(v["ph"], v["paco2"]),
+        aps.coma(ends["gcs"][0]),
+    ]
+
+
+def derived(series: NDArray[np.float32], static: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32 [len(DERIVED)] from the inputs `series` [variables, statistics] and `static`; NaN = unknown."""
+    age_years, hours_in_unit = float(static[_AGE]), float(static[_HOURS_IN_UNIT])
     v = dict(zip(_READ, series[_READ_ROWS, 0].tolist(), strict=True))
     since = series[:, STATISTIC["hours_since"]]
     labs = since[_LABS]
@@ -130,6 +182,9 @@ def derived(series: NDArray[np.float32], age_years: float) -> NDArray[np.float32
     estimated = v["dbp"] + (v["sbp"] - v["dbp"]) / 3
     mean_pressure = v["map"] if v["map"] == v["map"] else estimated
     shock = _ratio(v["heart_rate"], v["sbp"])
+    mean_urine, urine_hours = series[_URINE].tolist()
+    urine = mean_urine * urine_hours if hours_in_unit >= 24 else nan
+    physiology = _acute_physiology(v, series, urine)
     sofa = [
         _down(pf, 400, 300, 200, 100),
         _down(v["platelets"], 150, 100, 50, 20),
@@ -160,5 +215,8 @@ def derived(series: NDArray[np.float32], age_years: float) -> NDArray[np.float32
             float((labs == labs).sum()),
             float(np.fmin.reduce(labs)),
             float(series[_LABS, STATISTIC["hours_with_24h"]].sum()),
+            urine,
+            *physiology,
+            _sum(physiology),
         ]
     return np.array(values, np.float32)

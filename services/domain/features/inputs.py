@@ -16,7 +16,7 @@ from services.domain.features.variables import INDEX, MODEL_VARIABLES, VARIABLE_
 from services.domain.prediction import ModalityState
 from services.domain.record import PatientRecord, StoredEmbedding
 
-FEATURE_VERSION = "1"
+FEATURE_VERSION = "2"
 """Changes whenever the same record may give other inputs; a model states which version it was trained on."""
 
 MODALITIES: tuple[str, ...] = ("series", "static", "note", "image", "genomic")
@@ -110,7 +110,7 @@ def _one(record: PatientRecord, line: Timeline, series: NDArray[np.float32], as_
     arrays = {
         "series": series,
         "static": fixed,
-        "derived": derived(series, float(fixed[0])),
+        "derived": derived(series, fixed),
         "note": note,
         "image": image,
         "genomic": genes,

@@ -179,6 +179,28 @@ def test_derived_values_follow_their_sources() -> None:
     assert found["news2_partial"] == 3 + 3 + 3 + 2 + 2
 
 
+def test_acute_physiology_points_are_those_of_the_worst_value_of_the_last_day() -> None:
+    """APACHE III's tables (Knaus et al., Chest 1991); a day's urine is not known before a day has passed."""
+    facts = [
+        Encounter(id="e", version=Version(), start=at(0), unit_since=at(0), unit="MICU"),
+        *(result(0, "heart_rate", 160.0), result(20, "heart_rate", 105.0), result(30, "heart_rate", 80.0)),
+        *(result(12, "map", 65.0), result(30, "map", 110.0), result(30, "resp_rate", 10.0)),
+        *(result(30, "ph", 7.25), result(30, "paco2", 55.0), result(30, "gcs", 3.0), result(30, "creatinine", 2.5)),
+        *(result(hour, "urine_output", 10.0, tag=str(hour)) for hour in range(25)),
+    ]
+
+    def found(hours: float) -> dict[str, float]:
+        values = model_inputs(record(*facts), ms(hours)).arrays["derived"].tolist()
+        return {n: v for n, v in zip(DERIVED, values, strict=True) if n.startswith(("aps_", "urine")) and v == v}
+
+    assert found(23) == {"aps_heart_rate": 17, "aps_map": 7, "aps_partial": 24}
+    parts = {
+        **{"aps_heart_rate": 1, "aps_map": 7, "aps_respiration": 8, "aps_acid_base": 2, "aps_coma": 48},
+        **{"aps_urine": 15, "aps_renal": 10},  # less than 410 mL a day: acute renal failure
+    }
+    assert found(30) == {"urine_24h": 180, **parts, "aps_partial": sum(parts.values())}
+
+
 names = st.sampled_from([v.name for v in MODEL_VARIABLES])
 moments = st.one_of(st.integers(-200, 60).map(float), st.floats(-200, 60, allow_nan=False))
 results = st.lists(

@@ -52,8 +52,8 @@ def session(graph: Any) -> ort.InferenceSession:
 
 @cache
 def served() -> ort.InferenceSession:
-    trees = [[Grown(b, 0.7), Grown(b, 0.3)] for b in boosters()]
-    return session(export_served(model(), trees, [range(WIDTH)] * K))
+    trees = [[Grown(b, weight, np.arange(WIDTH)) for weight in (0.7, 0.3)] for b in boosters()]
+    return session(export_served(model(), trees))
 
 
 def run(rows: Rows) -> Rows:
@@ -64,7 +64,7 @@ def run(rows: Rows) -> Rows:
 
 def trees(rows: Rows, grown: tuple[Any, ...], only: tuple[int, ...] = tuple(range(WIDTH))) -> tuple[Any, Any]:
     """What the ensembles' ONNX nodes answer alone."""
-    found = session(export_trees([[Grown(b, 1.0)] for b in grown], [only] * K))
+    found = session(export_trees([[Grown(b, 1.0, np.array(only))] for b in grown]))
     return tuple(found.run(list(TREES), {name: rows[name] for name in TABULAR}))
 
 

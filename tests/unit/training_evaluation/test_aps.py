@@ -3,12 +3,13 @@
 import pandas as pd
 import pytest
 
+from services.domain.features.aps import WORST
 from tests.support import shared
-from training.eicu.aps import TABLE, acute_physiology
+from training.eicu.aps import COLUMNS, acute_physiology
 
-UNKNOWN = dict.fromkeys(
-    [*TABLE, "respiratoryrate", "creatinine", "pao2", "pco2", "ph", "fio2", "eyes", "motor", "verbal"], -1.0
-) | {"vent": 0.0, "intubated": 0.0, "dialysis": 0.0, "meds": 0.0}
+NAMES = ("urine", "respiratoryrate", "creatinine", "pao2", "pco2", "ph", "fio2", "eyes", "motor", "verbal")
+UNKNOWN = dict.fromkeys([*(COLUMNS.get(name, name) for name in WORST), *NAMES], -1.0)
+UNKNOWN |= {"vent": 0.0, "intubated": 0.0, "dialysis": 0.0, "meds": 0.0}
 
 
 def score(**known: float) -> float:
