@@ -121,7 +121,7 @@ def _stay(name: str, entries: list[Entry], deaths: dict[str, float]) -> Stay:
             continue
         loinc, unit, factor = PARAMETERS[parameter]
         value = round(value * factor, 5)
-        if plausible(loinc, value, unit):
+        if plausible(loinc, value):
             results.append(Result(_hours(time), loinc, value, unit))
     label = np.full(len(DECISIONS), deaths.get(name, np.nan), np.float32)
     return Stay(

@@ -100,7 +100,7 @@ def _stay(patient_id: str, rows: dict[str, NDArray[np.float64]]) -> Stay:
         values = rows[name] if factor == 1 else np.round(rows[name] * factor, 5)
         for n in np.flatnonzero(~np.isnan(values)).tolist():
             value = float(values[n])
-            if plausible(loinc, value, unit):
+            if plausible(loinc, value):
                 results.append(Result(float(hours[n]), loinc, value, unit))
     medical, surgical = rows["Unit1"][0] == 1, rows["Unit2"][0] == 1
     labels = (

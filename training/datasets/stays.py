@@ -5,13 +5,14 @@ date is set half a year before the birthday that would fall on that day, so that
 the data set's own.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.domain.codes import BY_LOINC
 from services.domain.events import (
     ClinicalEvent,
     Code,
@@ -78,14 +79,8 @@ def birth_date(age_years: float) -> str | None:
     return (EPOCH - timedelta(days=365.2425 * (int(age_years) + 0.5))).date().isoformat()
 
 
-Plausible = Callable[[str, float, str], bool]
-
-
-def plausible(loinc: str, value: float, unit: str) -> bool:
-    """Whether the live normaliser would keep this value."""
-
-    from services.domain.codes import BY_LOINC
-
+def plausible(loinc: str, value: float) -> bool:
+    """Whether the live normaliser would keep this value, which is in the canonical unit."""
     variable = BY_LOINC.get(loinc)
     return variable is None or variable.low <= value <= variable.high
 

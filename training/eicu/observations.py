@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from services.domain.features.variables import INDEX, MODEL_VARIABLES
+from training.datasets.stays import plausible
 from training.eicu.tables import CUT_MINUTES, read_cut
 
 VENTILATED = MODEL_VARIABLES[INDEX["ventilated"]].loinc
@@ -39,10 +40,10 @@ EXAMINED = {
     "O2 Sat%/O2 Sat% Lowest": "59408-5",
     "O2 Sat%/O2 Sat% Highest": "59408-5",
     "FiO2%/FiO2%": "3150-6",
-    "I&&O (ml)/Urine": "9187-6",
     "Weight (kg)/Admission": "29463-7",
 }
-"""physicalExam paths (their ends). Highest and lowest are of the hours before the note and carry the note's time."""
+"""physicalExam paths (their ends). Highest and lowest are of the hours before the note and carry the note's time. Urine
+is not read: the sums of intake and output do not say over what time they were taken."""
 
 APS = {
     "urine": "9187-6",
@@ -94,7 +95,8 @@ def read_observations(folder: Path, cohort: pd.DataFrame) -> pd.DataFrame:
     low = table["loinc"].map(lambda code: PLAUSIBLE.get(code, (-1e9, 1e9))[0])
     high = table["loinc"].map(lambda code: PLAUSIBLE.get(code, (-1e9, 1e9))[1])
     table = table[table["value"].between(low, high)]
-    return table.sort_values(["stay", "minutes", "source"], kind="stable").reset_index(drop=True)
+    served = [plausible(*row) for row in zip(table["loinc"], table["value"], strict=True)]
+    return table[served].sort_values(["stay", "minutes", "source"], kind="stable").reset_index(drop=True)
 
 
 def _rows(stay: object, minutes: object, loinc: object, value: object, source: object) -> pd.DataFrame:

@@ -117,7 +117,7 @@ def test_values_are_in_canonical_units_and_slips_are_left_out(stays: dict[int, S
     for fact in stays[1].facts:
         if isinstance(fact, Observation):
             values.setdefault(fact.code.code, []).append(float(fact.value or 0))
-    assert sorted(values["3150-6"]) == [40, 50]  # '40%' and 0.5
+    assert sorted(values["3150-6"]) == [0.4, 0.5]  # '40%' and 0.5
     assert sorted(values["8480-6"]) == [85, 90]  # 9000 is a slip
     assert values["9269-2"] == [13, 13]  # charted together, and APACHE's
     assert 118 in values["8867-4"]
