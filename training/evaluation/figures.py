@@ -54,7 +54,7 @@ def evaluate_scores(scores: Scores, *, repeats: int = 1000) -> dict[str, Any]:
         called = scores.risk >= scores.threshold
         found["alerts"] = alert_burden(scores.label, called, scores.hours, scores.patient, repeats=draws)
     found["controls"] = _controls(scores, fewer)
-    found["subgroups"] = _subgroups(scores, fewer)
+    found["subgroups"] = subgroups(scores, fewer)
     found["curves"] = {
         "reliability": curves.reliability(scores.label, scores.risk, scores.patient, repeats=draws),
         "roc": curves.roc(scores.label, scores.risk),
@@ -149,7 +149,8 @@ def _compared(metric: str, model: Float, control: Float) -> dict[str, Any]:
     }
 
 
-def _subgroups(scores: Scores, draws: int) -> list[dict[str, Any]]:
+def subgroups(scores: Scores, draws: int) -> list[dict[str, Any]]:
+    """Numbers and figures of each value of each of `scores.groups`, with intervals by so many draws of patients."""
     return [
         {"variable": variable, "value": value, **_subgroup(scores, values == value, draws)}
         for variable, values in progress(scores.groups.items(), "subgroups", total=len(scores.groups))

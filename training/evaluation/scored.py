@@ -158,7 +158,7 @@ class _Gathered:
         self.hours += question.hours
         if self.refitting:
             self.tabular.append(self.refitting.tabular(inputs))
-        for group, value in {**_common(inputs[-1]), **question.groups}.items():
+        for group, value in {**common_groups(inputs[-1].arrays["static"]), **question.groups}.items():
             self.groups.setdefault(group, []).extend([value] * rows)
         for name, control in CONTROLS.items():
             values = [control(one) for one in inputs]
@@ -172,8 +172,9 @@ def _risks(model: OfflineModel, inputs: Sequence[ModelInputs], place: int) -> Fl
     return np.concatenate(parts).astype(np.float64)
 
 
-def _common(inputs: ModelInputs) -> dict[str, str]:
-    static = dict(zip(STATIC, inputs.arrays["static"].tolist(), strict=True))
+def common_groups(values: NDArray[np.float32]) -> dict[str, str]:
+    """The subgroups that every data set has, of an input `static`."""
+    static = dict(zip(STATIC, values.tolist(), strict=True))
     age, male = static["age_years"], static["male"]
     unit = next((name for name in UNITS if static[f"unit_{name}"]), "other")
     return {

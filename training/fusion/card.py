@@ -9,7 +9,7 @@ from services.domain.features import FEATURE_VERSION, MODALITIES
 from training.card import OPEN_SCIENCE
 from training.fusion.choose import COVERAGE
 from training.fusion.controls import CONTROLS, PLAIN
-from training.fusion.figures import PARTS, REPEATS
+from training.fusion.figures import IN_GROUPS, PARTS, REPEATS
 from training.fusion.fit import Fitted
 from training.fusion.folds import FOLDS
 
@@ -27,12 +27,15 @@ _SHARES = {
     "covered_without": "conformal coverage reached, without it",
 }
 _SEEDED = ("auroc", "auprc", "utility")
+_RANKED = ("auroc", "auprc")
+_IN_GROUPS = ("auroc", "auprc", "calibration_intercept")
 
 
 def write(folder: Path, fitted: Fitted, manifest: dict[str, Any]) -> None:
     """`MODEL_CARD.md` in the model's folder, of a manifest that holds the run's figures."""
     parts = (_title(manifest), _what(fitted, manifest), _data(manifest), _figures(fitted, manifest["figures"]))
-    text = "\n\n".join((*parts, _transfer(manifest["figures"]), _judgement(manifest), LIMITS, MISSING, OPEN_SCIENCE))
+    more = (_subgroups(manifest["figures"]), _transfer(manifest["figures"]))
+    text = "\n\n".join((*parts, *more, _judgement(manifest), LIMITS, MISSING, OPEN_SCIENCE))
     (folder / "MODEL_CARD.md").write_text(text.replace("\n\n\n", "\n\n") + "\n")
 
 
@@ -96,6 +99,10 @@ def _figures(fitted: Fitted, figures: dict[str, Any]) -> str:
         "| | " + " | ".join(rows) + " |",
         "|---|" + "---|" * len(rows),
         *(_line(name, [_with_interval(row, name) for row in rows.values()]) for name in _METRICS),
+        *(
+            _line(f"{m}, mean over the folds", [f"{row[f'{m}_within_folds']:.3f}" for row in rows.values()])
+            for m in _RANKED
+        ),
         *(_line(title, [_with_interval(row, name) for row in rows.values()]) for name, title in _SHARES.items()),
         _line("prevalence", [f"{row['prevalence']:.4f}" for row in rows.values()]),
         _line("patients", [str(row["n_patients"]) for row in rows.values()]),
@@ -115,7 +122,8 @@ def _figures(fitted: Fitted, figures: dict[str, Any]) -> str:
 patient. Blend weights, calibration, thresholds and the indeterminate band that are applied to a fold were chosen on \
 the other folds' patients; the network stops early by training patients that it is not trained on. What ships was \
 trained on all patients, so these figures are of models with four fifths of its data. Intervals: bootstrap by \
-patient, {REPEATS} draws. Parts and controls: AUROC / AUPRC (utility, threshold from the other folds).
+patient, {REPEATS} draws. Figures rank the risks of all folds together, whose calibration differs from fold to fold; \
+the means of the folds rank within each. Parts and controls: AUROC / AUPRC (utility, threshold from the other folds).
 
 {table}"""
 
@@ -149,6 +157,29 @@ def _gained(row: Row, name: str) -> str:
         return "-"
     low, high = control[f"{name}_gained_ci"]
     return f"{control[f'{name}_gained']:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def _subgroups(figures: dict[str, Any]) -> str:
+    lines = [
+        f"| {key} | {row['variable']} {row['value']} | {row['n_patients']}, {row['n_patients_positive']} | "
+        + (" | ".join(_with_interval(row, m) for m in _IN_GROUPS) if row["judged"] else "- | - | -")
+        + " |"
+        for key, found in figures.items()
+        if " on " in key
+        for row in found["subgroups"]
+    ]
+    return "\n".join(
+        [
+            "## Subgroups",
+            "",
+            f"Out of fold, intervals by {IN_GROUPS} draws of patients; none where too few have the outcome, or too few "
+            "do not.",
+            "",
+            "| | subgroup | patients, of them with the outcome | auroc | auprc | calibration_intercept |",
+            "|---|---|---|---|---|---|",
+            *lines,
+        ]
+    )
 
 
 def _transfer(figures: dict[str, Any]) -> str:
@@ -199,8 +230,7 @@ half their utility between hospitals). Recalibrate and choose thresholds on loca
 state.
 - The threshold for death is chosen on CinC 2012, asked at 48 h; where fewer die, as in eICU, it alerts on fewer of \
 the deaths. The band is as wide as the data set needs that needs most.
-- Subgroups by age, sex, unit and ethnicity: `wardstream evaluate` on other patients. Ablation by modality on \
-eICU: docs/models.md.
+- Subgroups by ethnicity: `wardstream evaluate` on eICU's files. Ablation by modality on eICU: docs/models.md.
 - Contributions say what moved this model, not what caused the illness. Age, sex, unit and time \
 are no variable's (they are in the modality `static`), nor are sums and counts over all that was measured."""
 
@@ -208,8 +238,7 @@ MISSING = """## What TRIPOD+AI asks for and is missing here
 
 - Evaluation on data that had no part in development (item 16): by `wardstream evaluate`, on whatever the reader \
 has.
-- Fairness (14): nothing was done to make groups alike; subgroups are not on this card (the command above prints \
-them, with intervals).
+- Fairness (14): nothing was done to make groups alike; what differs stands under Subgroups.
 - Outcomes (8): as the data sets label them; who assessed them, and what they knew, is not reported there.
 - A comparison of those with and without missing values, and of development data with where the model is used \
 (20).

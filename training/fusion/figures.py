@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.datasets.table import Table
+from training.evaluation.figures import subgroups
 from training.evaluation.metrics import auprc, auroc, bootstrap, paired_difference, shares, summary
+from training.evaluation.scored import Scores, common_groups
 from training.fusion import calibrate
 from training.fusion.choose import FULL, Gains, Judged, Tables
 from training.fusion.controls import PLAIN
@@ -16,6 +18,8 @@ from training.fusion.transfer import Transferred
 
 REPEATS = 200
 """Bootstrap samples of patients for an interval."""
+IN_GROUPS = 50
+"""Of a subgroup's."""
 PARTS = ("network", "trees")
 Floats = NDArray[np.floating[Any]]
 
@@ -33,6 +37,7 @@ def figures(
             rows = fitted.rows[key]
             one = Rows(table, outcome, rows, gains.get(name))
             row = one.judged(fitted.judged[name], k)
+            row["subgroups"] = one.subgroups(fitted.judged[name], k)
             row["seeds"] = [one.plain(j[name].logit[rows, k], j[name].alert[rows, k]) for j in fitted.by_seed]
             parts = (fitted.parts.network[name][FULL], fitted.parts.trees[name])
             row["parts"] = {p: one.plain(s[rows, k], None) for p, s in zip(PARTS, parts, strict=True)}
@@ -69,6 +74,7 @@ class Rows:
         self._patient = np.array(table.patients, object)[self._stay] if gain is None else self._stay
         self._fold = row_folds(table)[rows]
         self._gain = None if gain is None else gain[rows]
+        self._static = table.inputs["static"]
 
     def judged(self, judged: Judged, k: int) -> dict[str, Any]:
         """All figures of the model."""
@@ -84,7 +90,25 @@ class Rows:
         row |= shares(of_whom, self._patient, repeats=REPEATS)
         if self._gain is not None:
             row["utility"], row["utility_ci"] = self._utility(self._gain * alert)
+        folds = [self._fold == fold for fold in range(FOLDS)]
+        for metric in (auroc, auprc):
+            by_fold = [metric(self._label[here], logit[here]) for here in folds]
+            row[f"{metric.__name__}_within_folds"] = float(np.nanmean(by_fold))
         return row
+
+    def subgroups(self, judged: Judged, k: int) -> list[dict[str, Any]]:
+        """By age, sex and unit: numbers, discrimination, calibration."""
+        _, first, place = np.unique(self._stay, return_index=True, return_inverse=True)
+        by_stay = [common_groups(values) for values in np.asarray(self._static[self._rows[first]])]
+        scores = Scores(
+            task="",
+            label=self._label,
+            risk=calibrate.sigmoid(judged.logit[self._rows, k]),
+            patient=np.unique(self._patient, return_inverse=True)[1],
+            hours=np.zeros(len(self._rows)),
+            groups={name: np.array([g[name] for g in by_stay], object)[place] for name in by_stay[0]},
+        )
+        return subgroups(scores, IN_GROUPS)
 
     def plain(self, score: Floats, alert: NDArray[np.bool_] | None) -> dict[str, float]:
         """AUROC, AUPRC and, with alerts or by a threshold chosen on the other folds, utility."""

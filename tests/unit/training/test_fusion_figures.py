@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from services.domain.features.static import STATIC
 from tests.unit.training.support_fusion import table
 from training.datasets.table import Table
 from training.evaluation.metrics import auroc
@@ -13,6 +14,7 @@ from training.fusion import calibrate
 from training.fusion.choose import Judged
 from training.fusion.controls import PLAIN
 from training.fusion.figures import Rows
+from training.fusion.folds import row_folds
 from training.fusion.network import OUTCOMES
 
 SEPSIS = OUTCOMES[0]
@@ -69,3 +71,33 @@ def test_what_is_withheld_is_counted() -> None:
     assert row["covered_with"] == row["covered_without"] == 1
     assert row["abstained_ci"][0] <= row["abstained"] <= row["abstained_ci"][1]
     assert row["alert_share"] == pytest.approx((risk > 0.6).mean())
+
+
+def judged_by(score: np.ndarray) -> Judged:
+    nothing = np.zeros((len(score), 1), np.bool_)
+    return Judged(score[:, None], nothing, nothing, nothing)
+
+
+def test_a_subgroup_s_figures_are_of_its_patients_alone() -> None:
+    names = [f"p{n}" for n in range(100)]
+    stays = replace(made(4000)[0], stay=np.repeat(np.arange(100), 40).astype(np.int32), patients=names, groups=names)
+    label = (np.arange(4000) % 40 > 30) & (stays.stay % 3 == 0)
+    male = stays.stay % 2
+    stays.inputs["static"][:, STATIC.index("male")] = male
+    stays = replace(stays, labels={SEPSIS: label.astype(np.float32)})
+    score = np.where(male == 1, label * 9.0, 0.0) + np.random.default_rng(1).normal(size=4000)
+    rows = Rows(stays, SEPSIS, np.arange(4000), gains(label, stays.stay)[0]).subgroups(judged_by(score), 0)
+    by_sex = {row["value"]: row for row in rows if row["variable"] == "sex"}
+    assert {value: row["n_patients"] for value, row in by_sex.items()} == {"male": 50, "female": 50}
+    assert by_sex["male"]["auroc"] > 0.99
+    assert by_sex["female"]["auroc"] < 0.6
+    assert by_sex["male"]["auroc_ci"][0] <= by_sex["male"]["auroc"] <= by_sex["male"]["auroc_ci"][1]
+
+
+def test_figures_within_folds_do_not_see_that_folds_are_calibrated_apart() -> None:
+    stays, gain, score = made()
+    rows = Rows(stays, SEPSIS, np.arange(len(stays)), gain)
+    apart = score + 5.0 * row_folds(stays)
+    one, other = (rows.judged(judged_by(s), 0) for s in (score, apart))
+    assert one["auroc_within_folds"] == pytest.approx(other["auroc_within_folds"])
+    assert other["auroc"] < one["auroc"]
