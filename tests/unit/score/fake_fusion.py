@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from services.domain.features import MODALITIES, VARIABLE_NAMES
+from services.domain.features import FEATURE_VERSION, MODALITIES, VARIABLE_NAMES
 from services.domain.features.variables import INDEX
 from services.domain.prediction import Outcome
 from services.inference.manifest import Gate, Manifest, OutcomeSpec
@@ -10,7 +10,7 @@ from services.inference.manifest import Gate, Manifest, OutcomeSpec
 MANIFEST = Manifest(
     model="risk_fusion",
     version="1",
-    feature_version="1",
+    feature_version=FEATURE_VERSION,
     weights_sha256="ab" * 32,
     max_batch=16,
     outcomes=[OutcomeSpec(name=Outcome.SEPSIS_6H, threshold=0.5), OutcomeSpec(name=Outcome.MORTALITY, threshold=0.9)],

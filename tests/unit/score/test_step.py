@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from services.bus.messages import DeadLetter
 from services.bus.topics import DEAD_LETTERS, RISK_PREDICTIONS, RISK_SHADOW
+from services.domain.features import FEATURE_VERSION
 from services.domain.prediction import IndeterminateReason, Prediction, Status, prediction_id
 from services.domain.record import PatientRecord, encode_record
 from services.inference.client import Unavailable
@@ -46,7 +47,7 @@ def test_a_record_becomes_a_prediction_that_says_what_made_it():
     assert (found.record_version, found.model, found.model_version) == (made.record_version, "risk_fusion", "1")
     assert found.weights_sha256 == "ab" * 32
     assert len(found.input_sha256) == 64
-    assert found.feature_version == "1"
+    assert found.feature_version == FEATURE_VERSION
     sepsis, death = found.risks
     assert sepsis.probability == pytest.approx(0.675, abs=1e-6)
     assert sepsis.raw == pytest.approx(0.6075, abs=1e-6)
