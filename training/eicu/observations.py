@@ -64,7 +64,8 @@ APS = {
     "bilirubin": "1975-2",
     "fio2": "3150-6",
 }
-"""apacheApsVar: the worst value of the first 24 h; -1 where not measured. Canonical units, save FiO2 in percent."""
+"""apacheApsVar: the worst value of the first 24 h; -1 where not measured. Canonical units, save FiO2 in percent. When
+it was measured is not told; the middle of the day stands for it, so that it does not pass for the newest value."""
 
 PLAUSIBLE = {
     "8480-6": (20, 300),
@@ -163,15 +164,19 @@ def _aps(folder: Path, stays: "pd.Index[int]") -> list[pd.DataFrame]:
     table = read_cut(folder, "apacheApsVar", stays)
     if table.empty:
         return []
-    stay, last = table["patientunitstayid"], CUT_MINUTES - 1
+    stay, middle = table["patientunitstayid"], CUT_MINUTES // 2
     parts = [
-        _rows(stay, last, loinc, table[column].where(table[column] >= 0), f"aps-{column}")
+        _rows(stay, middle, loinc, table[column].where(table[column] >= 0), f"aps-{column}")
         for column, loinc in APS.items()
     ]
     awake = (table[["eyes", "motor", "verbal"]] > 0).all(axis=1) & (table["meds"] != 1)
     gcs = table[["eyes", "motor", "verbal"]].sum(axis=1).where(awake)
     ventilated = table["vent"].where(table["vent"] >= 0).astype(float)
-    return [*parts, _rows(stay, last, "9269-2", gcs, "aps-gcs"), _rows(stay, last, VENTILATED, ventilated, "aps-vent")]
+    return [
+        *parts,
+        _rows(stay, middle, "9269-2", gcs, "aps-gcs"),
+        _rows(stay, middle, VENTILATED, ventilated, "aps-vent"),
+    ]
 
 
 def _fixed(values: "pd.Series[float]", loinc: str) -> pd.DataFrame:

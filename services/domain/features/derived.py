@@ -10,8 +10,8 @@ al. 2019).
 
 from bisect import bisect_right
 from collections.abc import Callable
-from functools import partial
 from math import isnan, nan
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,10 +151,10 @@ def _sirs(v: dict[str, float]) -> float:
     )
 
 
-def _worst(points: Callable[[float], float], ends: tuple[float, float]) -> float:
+def _worst(points: Callable[..., float], ends: tuple[float, float], *facts: Any) -> float:
     """The more of the points of the lowest and the highest value of 24 h; NaN when there is none."""
     low, high = ends
-    return nan if isnan(low) else max(points(low), points(high))
+    return nan if isnan(low) else max(points(low, *facts), points(high, *facts))
 
 
 def _acute_physiology(v: dict[str, float], series: NDArray[np.float32], urine: float) -> list[float]:
@@ -162,11 +162,11 @@ def _acute_physiology(v: dict[str, float], series: NDArray[np.float32], urine: f
     ends = dict(zip(_EXTREMES, map(tuple, series[_EXTREME_ROWS][:, _DAY].tolist()), strict=True))
     ventilated = v["ventilated"] == 1
     return [
-        *(_worst(partial(aps.points, bands=bands), ends[name]) for name, bands in aps.WORST.items()),
-        _worst(partial(aps.respiration, ventilated=ventilated), ends["resp_rate"]),
+        *(_worst(aps.points, ends[name], bands) for name, bands in aps.WORST.items()),
+        _worst(aps.respiration, ends["resp_rate"], ventilated),
         aps.oxygenation(v["pao2"], v["paco2"], v["fio2"], ventilated),
         aps.points(urine, aps.URINE),
-        _worst(partial(aps.renal, urine=urine), ends["creatinine"]),
+        _worst(aps.renal, ends["creatinine"], urine),
         aps.acid_base(v["ph"], v["paco2"]),
         aps.coma(ends["gcs"][0]),
     ]
