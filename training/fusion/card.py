@@ -133,7 +133,7 @@ def _line(title: str, cells: list[str]) -> str:
 
 
 def _with_interval(row: Row, name: str) -> str:
-    if name not in row:
+    if f"{name}_ci" not in row:
         return "-"
     low, high = row[f"{name}_ci"]
     return f"{row[name]:.3f} ({low:.3f} to {high:.3f})"

@@ -37,7 +37,7 @@ def publish(fitted: Fitted, tables: Tables, figures: dict[str, Any], repository:
     write_configs(folder, graph, MAX_BATCH)
     manifest = _manifest(weights_sha256(path)) | _judgement(fitted, tables, figures) | {"figures": figures}
     write(folder, fitted, manifest)
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n")
     return folder
 
 

@@ -1,5 +1,6 @@
 """The figures of a run are of the rows that they name, and compare models on the same patients."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -92,6 +93,9 @@ def test_a_subgroup_s_figures_are_of_its_patients_alone() -> None:
     assert by_sex["male"]["auroc"] > 0.99
     assert by_sex["female"]["auroc"] < 0.6
     assert by_sex["male"]["auroc_ci"][0] <= by_sex["male"]["auroc"] <= by_sex["male"]["auroc_ci"][1]
+    few = Rows(stays, SEPSIS, np.arange(320), gains(label, stays.stay)[0][:320]).subgroups(judged_by(score), 0)
+    assert {row["judged"] for row in few} == {False}
+    json.dumps(few, allow_nan=False)
 
 
 def test_figures_within_folds_do_not_see_that_folds_are_calibrated_apart() -> None:
