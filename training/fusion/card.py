@@ -87,8 +87,9 @@ ventilated. Numbers of patients, of scores and of events stand with the figures:
 of size. No class is weighed up against the other: of the hours of stays without sepsis its trees draw a quarter \
 and weigh it fourfold.
 
-Predictors: 45 variables and their statistics over 6, 12, 24 and 72 h (`services/domain/features`), age, sex, unit, \
-hours in the unit and the hospital. Outcomes: Sepsis-3 onset within 6 hours as the 2019 challenge labels it (each \
+Predictors (`services/domain/features`): 45 variables and their statistics over 6, 12, 24 and 72 h, ratios and partial \
+scores of them (SOFA, SIRS, NEWS2, APACHE III's physiology points), age, sex, unit, hours in the unit and the \
+hospital. Outcomes: Sepsis-3 onset within 6 hours as the 2019 challenge labels it (each \
 hour); death in hospital (asked at 6-hour steps of the first 48 h). Missing values stay missing: trees route them, \
 the network has a mark for them. Values outside the plausible bounds are dropped, as they are live."""
 
