@@ -34,6 +34,7 @@ def test_a_demo_that_is_told_to_end_leaves_nothing_behind(tmp_path, sign, at, ru
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(sign, signal.SIG_DFL),  # these tests may run under nohup
     )
     try:
         seen = []

@@ -12,6 +12,7 @@ import pytest
 from services.bus.settings import load
 from services.domain.features import model_inputs
 from services.domain.prediction import Prediction, Status
+from services.inference.caller import ROWS_OF
 from services.inference.client import Answer, TritonClient
 from services.inference.manifest import Manifest, load_manifest
 from services.local.triton import LocalTriton
@@ -86,7 +87,8 @@ def test_the_server_answers_bit_for_bit_as_the_model_does_directly_however_rows_
     inputs = inputs_of(direct)
     names = [entry.name for entry in direct.get_outputs()]
     expected = dict(zip(names, direct.run(names, inputs), strict=True))
-    for size in (ROWS, 5, 2):  # several requests at once: the server joins them as it likes
+    # Several requests at once, filled up as callers fill them; the server joins them as it likes.
+    for size in (ROWS, 2 * ROWS_OF, ROWS_OF):
         answers = served(triton.url, model, inputs, size)
         for name in answers[0].outputs:
             together = np.concatenate([answer.outputs[name] for answer in answers])

@@ -7,7 +7,7 @@ the score helps where deaths are few. Here are its tables; `derived` gives them 
 
 from bisect import bisect_right
 from itertools import product
-from math import isnan, nan
+from math import inf, isnan, nan
 from statistics import fmean
 
 Bands = tuple[tuple[float, ...], tuple[int, ...]]  # lower bounds of the bands after the first; points of each band
@@ -45,7 +45,7 @@ ACID_BASE: tuple[tuple[float, Bands], ...] = (
     (7.45, ((30, 45), (5, 0, 1))),
     (7.50, ((30, 35, 45), (5, 0, 2, 12))),
     (7.60, ((40,), (3, 12))),
-    (99.0, ((25, 40), (0, 3, 12))),
+    (inf, ((25, 40), (0, 3, 12))),
 )
 """Upper bound of the pH; points by PaCO2, mm[Hg]."""
 
