@@ -7,9 +7,10 @@ import numpy as np
 
 from services.domain.features import FEATURE_VERSION, MODALITIES
 from training.card import OPEN_SCIENCE
+from training.evaluation.figures import IN_GROUPS, RANKING
 from training.fusion.choose import COVERAGE
 from training.fusion.controls import CONTROLS, PLAIN
-from training.fusion.figures import IN_GROUPS, PARTS, REPEATS
+from training.fusion.figures import GROUP_REPEATS, PARTS, REPEATS
 from training.fusion.fit import Fitted
 from training.fusion.folds import FOLDS
 
@@ -27,8 +28,6 @@ _SHARES = {
     "covered_without": "conformal coverage reached, without it",
 }
 _SEEDED = ("auroc", "auprc", "utility")
-_RANKED = ("auroc", "auprc")
-_IN_GROUPS = ("auroc", "auprc", "calibration_intercept")
 
 
 def write(folder: Path, fitted: Fitted, manifest: dict[str, Any]) -> None:
@@ -102,7 +101,7 @@ def _figures(fitted: Fitted, figures: dict[str, Any]) -> str:
         *(_line(name, [_with_interval(row, name) for row in rows.values()]) for name in _METRICS),
         *(
             _line(f"{m}, mean over the folds", [f"{row[f'{m}_within_folds']:.3f}" for row in rows.values()])
-            for m in _RANKED
+            for m in RANKING
         ),
         *(_line(title, [_with_interval(row, name) for row in rows.values()]) for name, title in _SHARES.items()),
         _line("prevalence", [f"{row['prevalence']:.4f}" for row in rows.values()]),
@@ -163,7 +162,7 @@ def _gained(row: Row, name: str) -> str:
 def _subgroups(figures: dict[str, Any]) -> str:
     lines = [
         f"| {key} | {row['variable']} {row['value']} | {row['n_patients']}, {row['n_patients_positive']} | "
-        + (" | ".join(_with_interval(row, m) for m in _IN_GROUPS) if row["judged"] else "- | - | -")
+        + " | ".join(_with_interval(row, m) for m in IN_GROUPS)
         + " |"
         for key, found in figures.items()
         if " on " in key
@@ -173,11 +172,11 @@ def _subgroups(figures: dict[str, Any]) -> str:
         [
             "## Subgroups",
             "",
-            f"Out of fold, intervals by {IN_GROUPS} draws of patients; none where too few have the outcome, or too few "
-            "do not.",
+            f"Out of fold, intervals by {GROUP_REPEATS} draws of patients; none where too few have the outcome, or too "
+            "few do not.",
             "",
-            "| | subgroup | patients, of them with the outcome | auroc | auprc | calibration_intercept |",
-            "|---|---|---|---|---|---|",
+            f"| | subgroup | patients, of them with the outcome | {' | '.join(IN_GROUPS)} |",
+            "|---|---|---|" + "---|" * len(IN_GROUPS),
             *lines,
         ]
     )

@@ -18,8 +18,8 @@ from training.fusion.transfer import Transferred
 
 REPEATS = 200
 """Bootstrap samples of patients for an interval."""
-IN_GROUPS = 50
-"""Of a subgroup's."""
+GROUP_REPEATS = 50
+"""Those for a subgroup's."""
 PARTS = ("network", "trees")
 Floats = NDArray[np.floating[Any]]
 
@@ -108,7 +108,7 @@ class Rows:
             hours=np.zeros(len(self._rows)),
             groups={name: np.array([g[name] for g in by_stay], object)[place] for name in by_stay[0]},
         )
-        return [{name: v for name, v in row.items() if _known(v)} for row in subgroups(scores, IN_GROUPS)]
+        return subgroups(scores, GROUP_REPEATS)
 
     def plain(self, score: Floats, alert: NDArray[np.bool_] | None) -> dict[str, float]:
         """AUROC, AUPRC and, with alerts or by a threshold chosen on the other folds, utility."""
@@ -155,8 +155,3 @@ class Rows:
         assert self._gain is not None
         found = shares({"utility": (earned, np.maximum(self._gain, 0.0))}, self._patient, repeats=REPEATS)
         return found["utility"], found["utility_ci"]
-
-
-def _known(value: Any) -> bool:
-    """Whether a figure or an interval is there: JSON knows no NaN."""
-    return all(v == v for v in (value if isinstance(value, list) else [value]))

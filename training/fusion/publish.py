@@ -11,6 +11,7 @@ from services.domain.codes import BY_LOINC
 from services.domain.features import ARRAYS, FEATURE_VERSION, MODALITIES, VARIABLE_NAMES
 from services.domain.features.variables import MODEL_VARIABLES
 from services.inference.manifest import weights_sha256
+from training.evaluation.command import plain
 from training.fusion import calibrate
 from training.fusion.card import write
 from training.fusion.choose import COVERAGE, Tables
@@ -37,7 +38,7 @@ def publish(fitted: Fitted, tables: Tables, figures: dict[str, Any], repository:
     write_configs(folder, graph, MAX_BATCH)
     manifest = _manifest(weights_sha256(path)) | _judgement(fitted, tables, figures) | {"figures": figures}
     write(folder, fitted, manifest)
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n")
+    (folder / "manifest.json").write_text(json.dumps(plain(manifest), indent=1, allow_nan=False) + "\n")
     return folder
 
 

@@ -8,7 +8,6 @@ physiology score of the last 24 h (`aps`), and the derived features that the win
 al. 2019).
 """
 
-from bisect import bisect_right
 from collections.abc import Callable
 from math import isnan, nan
 from typing import Any
@@ -107,11 +106,6 @@ def _ratio(a: float, b: float) -> float:
     return a / b if b > 0 else nan
 
 
-def _points(value: float, bounds: tuple[float, ...], points: tuple[int, ...]) -> float:
-    """points[i] of the interval (bounds[i-1], bounds[i]] that `value` lies in; NaN when not measured."""
-    return nan if isnan(value) else points[bisect_right(bounds, value)]
-
-
 def _down(value: float, *cuts: float) -> float:
     """One point more for each cut that the value lies below."""
     return nan if isnan(value) else float(sum(value < c for c in cuts))
@@ -130,11 +124,11 @@ def _news2(v: dict[str, float]) -> float:
     """NEWS2 without consciousness and oxygen delivery, SpO2 scale 1 (RCP 2017, chart 1); half-open at next step."""
     return _sum(
         [
-            _points(v["resp_rate"], (9, 12, 21, 25), (3, 1, 0, 2, 3)),
-            _points(v["spo2"], (92, 94, 96), (3, 2, 1, 0)),
-            _points(v["sbp"], (91, 101, 111, 220), (3, 2, 1, 0, 3)),
-            _points(v["heart_rate"], (41, 51, 91, 111, 131), (3, 1, 0, 1, 2, 3)),
-            _points(v["temperature"], (35.1, 36.1, 38.1, 39.1), (3, 1, 0, 1, 2)),
+            aps.points(v["resp_rate"], ((9, 12, 21, 25), (3, 1, 0, 2, 3))),
+            aps.points(v["spo2"], ((92, 94, 96), (3, 2, 1, 0))),
+            aps.points(v["sbp"], ((91, 101, 111, 220), (3, 2, 1, 0, 3))),
+            aps.points(v["heart_rate"], ((41, 51, 91, 111, 131), (3, 1, 0, 1, 2, 3))),
+            aps.points(v["temperature"], ((35.1, 36.1, 38.1, 39.1), (3, 1, 0, 1, 2))),
         ]
     )
 

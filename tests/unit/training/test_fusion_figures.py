@@ -9,6 +9,7 @@ import pytest
 from services.domain.features.static import STATIC
 from tests.unit.training.support_fusion import table
 from training.datasets.table import Table
+from training.evaluation.command import plain
 from training.evaluation.metrics import auroc
 from training.evaluation.utility import gains, utility
 from training.fusion import calibrate
@@ -95,7 +96,7 @@ def test_a_subgroup_s_figures_are_of_its_patients_alone() -> None:
     assert by_sex["male"]["auroc_ci"][0] <= by_sex["male"]["auroc"] <= by_sex["male"]["auroc_ci"][1]
     few = Rows(stays, SEPSIS, np.arange(320), gains(label, stays.stay)[0][:320]).subgroups(judged_by(score), 0)
     assert {row["judged"] for row in few} == {False}
-    json.dumps(few, allow_nan=False)
+    json.dumps(plain(few), allow_nan=False)
 
 
 def test_figures_within_folds_do_not_see_that_folds_are_calibrated_apart() -> None:
