@@ -33,7 +33,7 @@ demo: .venv .venv-triton  ## Set up and run the main job; DATA=PATH replays a da
 	./wardstream demo $(if $(DATA),--data $(DATA)) $(DEMO_ARGS)
 
 test: .venv-dev .venv-triton lint types  ## Set up and pass lint, types and all tests
-	.venv-dev/bin/python -m pytest -q
+	.venv-dev/bin/python -m pytest -q --durations=25
 
 lint: .venv-dev  ## Style
 	.venv-dev/bin/ruff check .

@@ -21,7 +21,7 @@ from rich.console import Console
 from services.bus.settings import load
 from services.local.kafka import LocalKafka
 from tests.contract.engine.checks import assert_exact_states, assert_nothing_missing, make_step
-from tests.contract.engine.harness import KafkaHarness, ProcessWorker, Worker
+from tests.contract.engine.harness import KafkaHarness, ProcessWorker
 
 WORKERS = 3
 BURST = 500
@@ -29,6 +29,7 @@ PAUSE_S = (0.3, 3.0)
 DRAIN_S = 180.0
 THAWED_S = 2.0  # in which a worker that wakes too late ends
 STOPPED = (0, -15)  # -15: it was asked before it listened for being asked
+NOT_ALONE = "ownership.NotAlone"  # why a worker may end by itself: a latecomer wrote, and the next start mends it
 
 
 async def storm(harness: KafkaHarness, seconds: float, chance: random.Random) -> None:
@@ -36,7 +37,7 @@ async def storm(harness: KafkaHarness, seconds: float, chance: random.Random) ->
     say = Console().print
     source, out = harness.topic("in", partitions=6), harness.topic("out", partitions=6)
     step = make_step("keyed", [source], out, 0.0003)
-    workers: list[Worker] = []
+    workers: list[ProcessWorker] = []
     did: Counter[str] = Counter()
     sent, until = 0, time.monotonic() + seconds
     while time.monotonic() < until:
@@ -45,23 +46,36 @@ async def storm(harness: KafkaHarness, seconds: float, chance: random.Random) ->
         sent += BURST
         await _something_happens(harness, workers, step, chance, did)
         await asyncio.sleep(chance.uniform(*PAUSE_S))
+        await _start_again(harness, workers, step, did)
     say(f"{sent} messages, {dict(did)}")
     workers.append(await harness.start(step))
     began = time.monotonic()
     while harness.lag(step["name"], [source]):
         assert time.monotonic() - began < DRAIN_S, f"not drained: {harness.lag(step['name'], [source])} left"
         await asyncio.sleep(0.5)
+        await _start_again(harness, workers, step, did)
     for worker in workers:
         code = await worker.stop()
         assert code in STOPPED, f"a worker ended with {code}"
     times = assert_nothing_missing(harness, [source], out)
     assert_exact_states(harness, step["name"], [source])
     repeats = sum(times.values()) - len(times)
-    say(f"nothing missing, states exact; {repeats} repeats after {did['kill']} kills")
+    say(f"nothing missing, states exact; {repeats} repeats after {did['kill']} kills and {did['freeze']} freezes")
+
+
+async def _start_again(
+    harness: KafkaHarness, workers: list[ProcessWorker], step: dict[str, Any], did: Counter[str]
+) -> None:
+    """As a supervisor does, for workers that found another's write; AssertionError for any other end."""
+    for number, worker in enumerate(workers):
+        if not worker.alive:
+            assert NOT_ALONE in worker.log, f"a worker ended: {worker.log[-600:]}"
+            did["not alone"] += 1
+            workers[number] = await harness.start(step)
 
 
 async def _something_happens(
-    harness: KafkaHarness, workers: list[Worker], step: dict[str, Any], chance: random.Random, did: Counter[str]
+    harness: KafkaHarness, workers: list[ProcessWorker], step: dict[str, Any], chance: random.Random, did: Counter[str]
 ) -> None:
     choices = ["start"] * (len(workers) < WORKERS) + ["stop", "kill", "freeze", "nothing", "nothing"] * bool(workers)
     choice = chance.choice(choices)
@@ -76,7 +90,6 @@ async def _something_happens(
         elif choice == "kill":
             await worker.kill()
         else:
-            assert isinstance(worker, ProcessWorker)
             worker.freeze()
             await asyncio.sleep(harness.settings.session_timeout + 1)
             worker.thaw()

@@ -11,7 +11,12 @@ from typing import Any, TypeVar
 
 from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, OffsetSpec
-from kafka.errors import LeaderNotAvailableError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
+from kafka.errors import (
+    LeaderNotAvailableError,
+    RetriableError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+)
 
 from services.bus.connect import connection
 from services.bus.settings import Settings, load
@@ -171,13 +176,23 @@ def lag(settings: Settings, group: str, topics: Iterable[str] | None = None) -> 
     """A group's backlog per partition: of the topics given, or of those it has committed to."""
     with admin_client(settings) as client:
         committed = {
-            (tp.topic, tp.partition): one.offset
-            for tp, one in client.list_group_offsets(group).get(group, {}).items()
-            if one.offset >= 0
+            (tp.topic, tp.partition): one.offset for tp, one in _committed(client, group).items() if one.offset >= 0
         }
         names = sorted({topic for topic, _ in committed}) if topics is None else list(topics)
         ends = _ends(client, names)
     return [PartitionLag(topic, part, committed.get((topic, part)), end) for (topic, part), end in sorted(ends.items())]
+
+
+def _committed(client: KafkaAdminClient, group: str) -> dict[TopicPartition, Any]:
+    """The group's offsets. A young cluster has no coordinator until somebody asks for one, and then it loads."""
+    until = time.monotonic() + HEARSAY_S
+    while True:
+        try:
+            return dict(client.list_group_offsets(group).get(group, {}))
+        except RetriableError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(HEARSAY_POLL_S)
 
 
 def _ends(client: KafkaAdminClient, topics: list[str]) -> dict[tuple[str, int], int]:

@@ -12,6 +12,7 @@ from services.bus.admin import create_topics, end_offsets
 from services.bus.connect import connection
 from services.bus.engine import KeyedStep
 from services.bus.messages import Message
+from services.bus.ownership import CLAIM_KEY, NO_CLAIM, NotAlone, Reading, check_alone, claimant, mark
 from services.bus.settings import Settings
 from services.bus.state_store import RocksStore
 from services.bus.topics import LARGE, Topic, changelog_name
@@ -63,7 +64,8 @@ class Changelog:
         self._settings = settings
         self._folder = settings.home / "tables" / step.name / (settings.instance or "single")
         self._stores: dict[int, RocksStore] = {}
-        self._behind: set[int] = set()  # taken, but not read up to the end of the changelog yet
+        self._claims: dict[int, int] = {}
+        self._behind: set[int] = set()  # taken, but not claimed and read yet
 
     async def prepare(self) -> None:
         """Check the inputs and make the changelog topic; raises BadTopics."""
@@ -82,6 +84,7 @@ class Changelog:
         for store in self._stores.values():
             store.close()
         self._stores.clear()
+        self._claims.clear()
         self._behind.clear()
 
     close = give_up
@@ -91,30 +94,30 @@ class Changelog:
         assert message.key is not None
         return self._stores[message.partition].get(message.key)
 
-    async def recovered(self, wanted: set[int]) -> None:
-        """Return when the stores of these partitions have everything that their changelog has."""
+    async def recovered(self, wanted: set[int], producer: AIOKafkaProducer) -> None:
+        """Return when these partitions are claimed and their stores have everything that counts in their changelog."""
         behind = self._behind & wanted
         if not behind:
             return
-        ends = await asyncio.to_thread(end_offsets, self._settings, [self.topic.name])
-        todo: dict[int, int] = {}
-        for partition in behind:
+        sent = {p: await producer.send(self.topic.name, claimant(), CLAIM_KEY, partition=p) for p in behind}
+        for partition, confirmed in sent.items():
+            claim = self._claims[partition] = (await confirmed).offset
             store = self._stores.setdefault(partition, RocksStore(self._folder / str(partition)))
-            end = ends[self.topic.name, partition]
-            if store.checkpoint() > end:
+            if store.checkpoint() > claim:
                 log.warning("the changelog of %s/%d began anew: its local state goes", self._step.name, partition)
                 store.clear()
-            if store.checkpoint() < end:
-                todo[partition] = end
-        if todo:
-            await self._read_up_to(todo)
+        await self._mend(producer, await self._read_up_to_claims(behind))
         self._behind -= behind
 
-    async def _read_up_to(self, ends: Mapping[int, int]) -> None:
+    async def _read_up_to_claims(self, partitions: set[int]) -> dict[int, Reading]:
+        readings = {
+            p: Reading(int(self._stores[p].get(CLAIM_KEY) or NO_CLAIM), self._stores[p].checkpoint())
+            for p in partitions
+        }
         consumer = AIOKafkaConsumer(**connection(self._settings, "wardstream-recovery"), enable_auto_commit=False)
         await consumer.start()
         try:
-            tps = {TopicPartition(self.topic.name, partition) for partition in ends}
+            tps = {TopicPartition(self.topic.name, partition) for partition in partitions}
             consumer.assign(tps)
             for tp in tps:
                 consumer.seek(tp, self._stores[tp.partition].checkpoint())
@@ -122,28 +125,49 @@ class Changelog:
             while left:
                 for tp, records in (await consumer.getmany(timeout_ms=200, max_records=RECOVERY_BATCH)).items():
                     if records:
-                        states = {record.key: record.value for record in records}
-                        self._stores[tp.partition].apply(states, records[-1].offset + 1)
-                # The position passes offsets that hold no record (compacted away), the records alone do not.
-                for tp in list(left):
-                    if await consumer.position(tp) >= ends[tp.partition]:
-                        left.discard(tp)
+                        self._apply(readings[tp.partition], tp.partition, records)
+                left = {tp for tp in left if await consumer.position(tp) <= self._claims[tp.partition]}
         finally:
             await consumer.stop()
+        return readings
+
+    def _apply(self, reading: Reading, partition: int, records: Sequence[Any]) -> None:
+        states = {r.key: r.value for r in records if reading.counts(r.offset, r.key, r.headers)}
+        states[CLAIM_KEY] = str(reading.claim).encode()
+        self._stores[partition].apply(states, reading.checkpoint)
+
+    async def _mend(self, producer: AIOKafkaProducer, readings: Mapping[int, Reading]) -> None:
+        """Have the last word on each key that somebody else overwrote."""
+        for partition, reading in readings.items():
+            store, claim = self._stores[partition], self._claims[partition]
+            if reading.claim != claim:
+                raise NotAlone(f"{self.topic.name}/{partition}: claimed by another process")
+            right = {(partition, key): store.get(key) for key in reading.overwritten}
+            confirmed = await asyncio.gather(*await self.send(producer, right))
+            end = check_alone(self.topic.name, partition, claim + 1, confirmed)
+            store.apply({key: state for (_, key), state in right.items()}, end)
+            if right:
+                log.warning("%s/%d: %d states mended", self.topic.name, partition, len(right))
 
     async def send(self, producer: AIOKafkaProducer, states: Mapping[Slot, bytes | None]) -> list[Awaitable[Any]]:
         """Send the changed states, each to the partition of its key's input; the futures confirm them."""
         return [
-            await producer.send(self.topic.name, state, key, partition=partition)
+            await producer.send(
+                self.topic.name, state, key, partition=partition, headers=[*mark(self._claims[partition]).items()]
+            )
             for (partition, key), state in states.items()
         ]
 
     def store(self, states: Mapping[Slot, bytes | None], confirmed: Sequence[Any]) -> None:
-        """Write confirmed states to the local stores; `confirmed` are their record metadata in the same order."""
-        grouped: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
-        offsets: dict[int, int] = {}
+        """Write confirmed states to the local stores; `confirmed` are their record metadata in the same order.
+
+        Raises NotAlone when another process wrote to the changelog meanwhile.
+        """
+        changed: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
+        written: dict[int, list[Any]] = defaultdict(list)
         for ((partition, key), state), metadata in zip(states.items(), confirmed, strict=True):
-            grouped[partition][key] = state
-            offsets[partition] = max(offsets.get(partition, 0), metadata.offset + 1)
-        for partition, changed in grouped.items():
-            self._stores[partition].apply(changed, offsets[partition])
+            changed[partition][key] = state
+            written[partition].append(metadata)
+        for partition, mine in changed.items():
+            store = self._stores[partition]
+            store.apply(mine, check_alone(self.topic.name, partition, store.checkpoint(), written[partition]))

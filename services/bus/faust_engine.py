@@ -168,6 +168,9 @@ class FaustEngine:
             return await map_batch(self._batch_step, messages)
         assert self._keyed_step
         store = self._store()
+        self._freeze.check()
+        for partition in {message.partition for message in messages}:
+            await store.own(self._app.producer, self._changelog(partition))
         return fold(self._keyed_step, messages, lambda m: store.read(m.partition, m.key or b""), LARGE)
 
     def _store(self) -> PartitionStore:
@@ -186,8 +189,7 @@ class FaustEngine:
             if folded.states:
                 self._freeze.check()
             for (partition, key), state in folded.states.items():
-                assert self._table is not None
-                sent.append(await send(self._table.changelog_topic_name, key, state, partition, None, {}))
+                sent.append(await self._store().send(self._app.producer, self._changelog(partition), key, state))
             confirmed = await asyncio.gather(*sent)
         except Exception:
             metrics.SENDS_FAILED.labels(self._step.name).inc()
@@ -196,13 +198,17 @@ class FaustEngine:
             self._write(folded, confirmed[len(folded.outputs) :])
 
     def _write(self, folded: Folded, confirmed: Sequence[RecordMetadata]) -> None:
-        grouped: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
-        offsets: dict[int, int] = {}
+        changed: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
+        written: dict[int, list[RecordMetadata]] = defaultdict(list)
         for ((partition, key), state), metadata in zip(folded.states.items(), confirmed, strict=True):
-            grouped[partition][key] = state
-            offsets[partition] = max(offsets.get(partition, -1), metadata.offset)
-        for partition, states in grouped.items():
-            self._store().write(partition, states, offsets[partition])
+            changed[partition][key] = state
+            written[partition].append(metadata)
+        for partition, states in changed.items():
+            self._store().write(self._changelog(partition), states, written[partition])
+
+    def _changelog(self, partition: int) -> TP:
+        assert self._table is not None
+        return TP(self._table.changelog_topic_name, partition)
 
     def _on_committed(self, offsets: Mapping[TP, int], everything: bool) -> None:
         self._health.committed(everything=everything)

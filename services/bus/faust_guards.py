@@ -13,10 +13,13 @@ Each guard names the code it was written against; another version of Faust is re
 | - | a fetch is answered with one message as soon as there is one | `PacedThread` (pace.py) |
 | - | the producer is neither idempotent nor told to wait for all replicas | `SafeProducer` |
 | - | a table's write under `take()` goes to the partition of the batch's last event | `PartitionStore`: every write names its partition |
+| Z1 | a worker that was evicted in the middle of a write spoils the table of the partition's new owner | `PartitionStore` believes what counts and claims a partition before it first writes (ownership.py) |
 """  # noqa: E501
 
+import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -25,9 +28,10 @@ from faust.stores.rocksdb import RocksDBOptions
 from faust.stores.rocksdb import Store as RocksStore
 from faust.tables.recovery import Recovery
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Producer
-from faust.types import TP
+from faust.types import TP, EventT
 from rocksdict import Options, WriteBatch
 
+from services.bus.ownership import CLAIM_KEY, NO_CLAIM, Reading, check_alone, claimant, mark
 from services.bus.pace import Pace
 from services.bus.state_store import options
 
@@ -52,6 +56,13 @@ def check_versions() -> None:
 
 class GuardedRecovery(Recovery):
     """L1: nothing flows while the partitions are resumed and sought (faust/tables/recovery.py:624)."""
+
+    async def _build_highwaters(self, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:
+        for tp in tps:
+            store = self.tp_to_table[tp].data  # type: ignore[attr-defined]
+            assert isinstance(store, PartitionStore)
+            store.begin_to_read(tp.partition)
+        await super()._build_highwaters(consumer, tps, destination, title)
 
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
         """Stop the flow and empty the queues before the partitions are resumed, not after."""
@@ -124,25 +135,72 @@ class PartitionStore(RocksStore):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.rocksdb_options = StoreOptions()
+        self._claims: dict[int, int] = {}
+        self._readings: dict[int, Reading] = {}
 
     def read(self, partition: int, key: bytes) -> bytes | None:
         """The state of a key of a partition."""
         found: bytes | None = self._db_for_partition(partition).get(key)
         return found
 
-    def write(self, partition: int, states: Mapping[bytes, bytes | None], offset: int) -> None:
-        """States that the changelog has confirmed up to `offset`, and that offset, in one write.
+    def begin_to_read(self, partition: int) -> None:
+        """The partition was dealt to us: what its changelog says follows, from where the local store ends."""
+        self._claims.pop(partition, None)
+        last = self.read(partition, self.offset_key)
+        start = 0 if last is None else int(last) + 1
+        self._readings[partition] = Reading(int(self.read(partition, CLAIM_KEY) or NO_CLAIM), start)
+
+    def apply_changelog_batch(self, batch: Iterable[EventT[Any]], to_key: Any, to_value: Any) -> None:
+        """Write what counts of these records of the changelog."""
+        states: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
+        for message in (event.message for event in batch):
+            assert message.key is not None
+            counts = self._readings[message.partition].counts(message.offset, message.key, message.headers)
+            states[message.partition].update({message.key: message.value} if counts else {})
+        for partition, changed in states.items():
+            reading = self._readings[partition]
+            self._put(partition, {**changed, CLAIM_KEY: str(reading.claim).encode()}, reading.checkpoint)
+
+    async def own(self, producer: Any, tp: TP) -> None:
+        """Before the first write since the partition was dealt: claim it, and have the last word on each key that
+        somebody else overwrote. Raises NotAlone when the claim does not follow on what was read."""
+        if tp.partition in self._claims:
+            return
+        reading = self._readings[tp.partition]
+        claim = await producer.send_and_wait(tp.topic, CLAIM_KEY, claimant(), tp.partition, None, None)
+        end = check_alone(tp.topic, tp.partition, reading.end, [claim])
+        self._claims[tp.partition] = claim.offset
+        right = {key: self.read(tp.partition, key) for key in reading.overwritten}
+        confirmed = await asyncio.gather(*[await self.send(producer, tp, key, state) for key, state in right.items()])
+        known = {CLAIM_KEY: str(claim.offset).encode()}
+        self._put(tp.partition, known | right, check_alone(tp.topic, tp.partition, end, confirmed))
+        if right:
+            log.warning("%s/%d: %d states mended", tp.topic, tp.partition, len(right))
+
+    async def send(self, producer: Any, tp: TP, key: bytes, state: bytes | None) -> Any:
+        """Send a state to the changelog under our claim; the future that is returned confirms it."""
+        return await producer.send(tp.topic, key, state, tp.partition, None, mark(self._claims[tp.partition]))
+
+    def write(self, tp: TP, states: Mapping[bytes, bytes | None], confirmed: Sequence[Any]) -> None:
+        """States that the changelog has confirmed, and up to where it is complete, in one write.
 
         Stock Faust writes the state before it is confirmed. A crash between the two would leave a state that the
-        changelog lacks and that a replay, finding nothing changed, would not send again.
+        changelog lacks and that a replay, finding nothing changed, would not send again. Raises NotAlone when another
+        process wrote to the changelog meanwhile.
         """
+        last = self.persisted_offset(tp)
+        assert last is not None
+        self._put(tp.partition, states, check_alone(tp.topic, tp.partition, last + 1, confirmed))
+
+    def _put(self, partition: int, states: Mapping[bytes, bytes | None], end: int) -> None:
+        """These states and the next offset to read; Faust keeps the last one that was read."""
         batch = WriteBatch(raw_mode=True)
         for key, state in states.items():
             if state is None:
                 batch.delete(key)
             else:
                 batch.put(key, state)
-        batch.put(self.offset_key, str(offset).encode())
+        batch.put(self.offset_key, str(end - 1).encode())
         self._db_for_partition(partition).write(batch)
 
 

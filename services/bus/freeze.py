@@ -1,9 +1,9 @@
-"""A process that was frozen for longer than its session must not write: its partitions belong to others by then.
+"""A process that was frozen for longer than its session stops at once: its partitions belong to others by then.
 
 A worker that is stopped (SIGSTOP, a paused virtual machine, swapping) wakes in the middle of what it was doing, before
-it can learn that the group went on without it. Were it to write its states, the changelog would end with states that
-lack what the new owner has folded meanwhile. So an engine asks before each write whether the clock jumped.
-What remains is a freeze between that question and the socket; only a fenced (transactional) producer would close it.
+it can learn that the group went on without it. An engine asks before each write whether the clock jumped, so that
+others' outputs are seldom repeated. A freeze between that question and the socket does no harm either: a state that
+is written too late does not count (ownership.py).
 """
 
 import asyncio

@@ -4,7 +4,8 @@ One batch at a time:
   1. take what the broker has, up to `micro_batch` messages;
   2. run the step;
   3. publish the outputs and, for a keyed step, the changed states to the changelog topic; wait until the broker has
-     confirmed every one of them. A refused or lost one stops the process without a commit;
+     confirmed every one of them. A refused or lost one stops the process without a commit, and so does another
+     process that wrote to the changelog meanwhile (ownership.py);
   4. write the states to the local store with the changelog offset up to which it is complete;
   5. remember the offsets as done; they are committed every `commit_interval`, before partitions are given up and at
      the end. Never before step 3.
@@ -137,7 +138,8 @@ class LoopEngine:
             return await map_batch(self._batch_step, messages)
         assert self._keyed_step is not None
         assert self._changelog is not None
-        await self._changelog.recovered({message.partition for message in messages})
+        self._freeze.check()
+        await self._changelog.recovered({message.partition for message in messages}, self._producer)
         return fold(self._keyed_step, messages, self._changelog.read, LARGE)
 
     async def _publish(self, folded: Folded) -> None:

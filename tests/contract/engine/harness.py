@@ -19,8 +19,9 @@ from services.bus.admin import create_topics, end_offsets, lag
 from services.bus.connect import connection, kafka_python_producer
 from services.bus.memory import MemoryBus, MemoryEngine
 from services.bus.messages import Message, Output
+from services.bus.ownership import CLAIM_KEY, mark
 from services.bus.settings import Settings
-from services.bus.topics import DEAD_LETTERS, Topic
+from services.bus.topics import DEAD_LETTERS, Topic, changelog_name
 from tests.contract.engine import worker
 from tests.contract.engine.steps import Collect, Tell
 
@@ -156,6 +157,11 @@ class ProcessWorker:
         return self._process.is_alive()
 
     @property
+    def log(self) -> str:
+        """What it wrote."""
+        return self._log.read_text() if self._log.exists() else ""
+
+    @property
     def _pid(self) -> int:
         assert self._process.pid is not None
         return self._process.pid
@@ -204,7 +210,7 @@ class KafkaHarness:
         for future in futures:
             future.get(timeout=30)
 
-    async def start(self, step: dict[str, Any], dead_letters: Topic = DEAD_LETTERS, **settings: Any) -> Worker:
+    async def start(self, step: dict[str, Any], dead_letters: Topic = DEAD_LETTERS, **settings: Any) -> ProcessWorker:
         instance = settings.get("instance", "")
         home = self._folder / f"disk{self._disk}-{instance or uuid.uuid4().hex[:6]}"
         chosen = dataclasses.replace(self.settings, home=home, **settings)
@@ -229,10 +235,23 @@ class KafkaHarness:
 
     def states(self, name: str, partitions: int) -> dict[tuple[int, bytes], bytes]:
         latest: dict[tuple[int, bytes], bytes] = {}
-        for message in self._read(f"wardstream-{name}-changelog"):
+        for message in self._read(changelog_name(name)):
             assert message.key is not None
-            latest[message.partition, message.key] = message.value
+            if message.key != CLAIM_KEY:
+                latest[message.partition, message.key] = message.value
         return latest
+
+    def write_late(self, name: str, state: bytes) -> int:
+        """Write this state of every key, as a worker would that had the partitions first; answers how many keys."""
+        first: dict[int, int] = {}
+        for message in self._read(changelog_name(name)):
+            if message.key == CLAIM_KEY:
+                first.setdefault(message.partition, message.offset)
+        slots = list(self.states(name, 0))
+        for partition, key in slots:
+            headers = [*mark(first[partition]).items()]
+            self._producer.send(changelog_name(name), state, key, partition=partition, headers=headers).get(timeout=30)
+        return len(slots)
 
     def lose_disk(self) -> None:
         """Workers started from now on have an empty disk."""

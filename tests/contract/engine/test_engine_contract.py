@@ -6,6 +6,7 @@ nothing; one that is killed repeats what it had not committed.
 """
 
 from functools import partial
+from typing import Any
 
 import msgspec
 import pytest
@@ -157,17 +158,50 @@ async def test_a_worker_that_wakes_after_its_partitions_went_to_another_spoils_n
     harness.publish(source, _values(2000))
     frozen, harness.may_fail = await harness.start(step), {0}
     await until(partial(_more_than, harness, out, 200))
-    assert isinstance(frozen, ProcessWorker)
     frozen.freeze()
     other = await harness.start(step)
     await until(lambda: harness.lag(step["name"], [source]) == 0)
     frozen.thaw()
     assert await frozen.ended() != 0
     harness.publish(source, _values(200, 2000))
-    await until(lambda: harness.lag(step["name"], [source]) == 0)
-    assert await other.stop() == 0
+    await _drained(harness, step, source, other)
     assert_nothing_missing(harness, [source], out)
     assert_exact_states(harness, step["name"], [source])
+
+
+@pytest.mark.parametrize("disk", ["kept", "lost"])
+async def test_what_an_evicted_worker_still_writes_changes_no_state(harness: Harness, disk: str) -> None:
+    if not isinstance(harness, KafkaHarness):
+        pytest.skip("its states are not in a log that another could write to")
+    source, out = harness.topic("in"), harness.topic("out")
+    step = make_step("keyed", [source], out)
+    for start in (0, 400):  # two workers, one after the other: two claims to each partition
+        harness.publish(source, _values(400, start))
+        worker = await harness.start(step, instance="a")
+        await until(lambda: harness.lag(step["name"], [source]) == 0)
+        if start == 0:
+            assert await worker.stop() == 0
+    assert harness.write_late(step["name"], b'{"seen": ["v000000"]}') == KEYS
+    harness.may_fail = {1}
+    if disk == "lost":
+        assert await worker.stop() == 0
+        harness.lose_disk()
+        worker = await harness.start(step, instance="a")
+    harness.publish(source, _values(KEYS // 2, 800))  # the other half of the keys is not written again by a message
+    await _drained(harness, step, source, worker)
+    assert_nothing_missing(harness, [source], out)
+    assert_exact_states(harness, step["name"], [source])
+
+
+async def _drained(harness: KafkaHarness, step: dict[str, Any], source: Topic, worker: ProcessWorker) -> None:
+    """Wait until everything is processed and stop the worker; one that ends because it is not alone is started again
+    by its supervisor."""
+    await until(lambda: not worker.alive or harness.lag(step["name"], [source]) == 0)
+    if not worker.alive:
+        assert await worker.ended() != 0
+        worker = await harness.start(step, instance="a")
+        await until(lambda: harness.lag(step["name"], [source]) == 0)
+    assert await worker.stop() == 0
 
 
 async def test_two_topics_fold_into_one_state(harness: Harness) -> None:
