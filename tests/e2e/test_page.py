@@ -1,35 +1,16 @@
 """The page in a real browser, against the running system: what is sent over MLLP shows without a reload."""
 
 import re
-import shutil
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
 from services.edge.mllp_client import MllpClient
 from services.local.replay.channels import split_address
+from tests.browser import opened
 
 pytestmark = [pytest.mark.kafka, pytest.mark.triton, pytest.mark.browser, pytest.mark.timeout(180)]
-
-AWAIT_S = 30.0
-POLL_S = 0.05
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = (
-    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
-    "--window-size=1400,1000",
-)
-WATCH = """
-window.__wrong = [];
-document.addEventListener("securitypolicyviolation", (e) => window.__wrong.push(`policy: ${e.violatedDirective}`));
-window.addEventListener("error", (e) => window.__wrong.push(`error: ${e.message}`), true);
-window.addEventListener("unhandledrejection", (e) => window.__wrong.push(`rejection: ${e.reason}`));
-"""
 
 LOADING = """
 const hints = [...document.querySelectorAll("main .hint")];
@@ -79,54 +60,11 @@ async def send(system: Any, *messages: bytes) -> None:
         await client.close()
 
 
-class Page:
-    """The browser, and ways to wait for what it shows."""
-
-    def __init__(self, driver: webdriver.Chrome, address: str) -> None:
-        self.driver, self.address = driver, address
-
-    def wait(self, look: Callable[[], Any], what: str) -> Any:
-        return WebDriverWait(self.driver, AWAIT_S, POLL_S).until(lambda _: look(), f"did not show: {what}")
-
-    def script(self, code: str, *arguments: Any) -> Any:
-        return self.driver.execute_script(code, *arguments)
-
-    def all(self, selector: str) -> list[Any]:
-        return self.driver.find_elements(By.CSS_SELECTOR, selector)
-
-    def order(self) -> list[str]:
-        return list(self.script("return [...document.querySelectorAll('#rows tr')].map((row) => row.dataset.patient)"))
-
-    def text(self, selector: str) -> str:
-        return str(self.script("return document.querySelector(arguments[0])?.textContent ?? ''", selector))
-
-    def above(self, upper: str, lower: str) -> bool:
-        order = self.order()
-        return upper in order and lower in order and order.index(upper) < order.index(lower)
-
-    def scored(self, key: str) -> bool:
-        return bool(self.all(f'#rows tr[data-patient="{key}"] .risk b'))
-
-
 @pytest.fixture(scope="module")
 def page(system, tmp_path_factory):
-    if not CHROMIUM or not DRIVER:
-        pytest.skip("chromium and chromedriver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    try:
-        driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH})
-        driver.get(system.page)
-        shown = Page(driver, system.page)
-        shown.wait(lambda: shown.text("#live") == "live", "the live stream")
+    with opened(system.page, tmp_path_factory.mktemp("chromium")) as shown:
         shown.script("window.__loaded = 1")  # gone after a reload
         yield shown
-    finally:
-        driver.quit()
 
 
 async def test_a_patient_appears_and_moves_by_risk_without_a_reload(system, page):
