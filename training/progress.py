@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from multiprocessing import parent_process
 from typing import TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -10,7 +11,8 @@ T = TypeVar("T")
 
 
 def bar() -> Progress:
-    """A bar with count, time spent and time left, on standard error."""
+    """A bar with count, time spent and time left, on standard error; none in a process that another has started, and
+    counts the work of."""
     from rich.console import Console
 
     return Progress(
@@ -21,7 +23,7 @@ def bar() -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
         console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
+        disable=not sys.stderr.isatty() or parent_process() is not None,
     )
 
 

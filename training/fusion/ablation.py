@@ -24,15 +24,15 @@ from training.datasets.table import Table
 from training.eicu.ablation import SETS, as_table, report
 from training.eicu.dataset import load_stays
 from training.fusion import plans
-from training.fusion.boost import Lesson, cross_fit, kinds_of
+from training.fusion.boost import Field, Lesson, kinds_of
 from training.fusion.calibrate import sigmoid
 from training.fusion.choose import NOTE, SERIES, STATIC, Tables
 from training.fusion.data import Source
-from training.fusion.fit import Plan, lesson_of
 from training.fusion.folds import FOLDS, row_folds
 from training.fusion.network import OUTCOMES, FusionNet
 from training.fusion.publish import MODEL
 from training.fusion.train import logits
+from training.fusion.workshop import Plan, lesson_of
 
 EICU, OUTCOME = "eicu", "mortality"
 REPEATS = 1000
@@ -83,7 +83,7 @@ def _scores(lesson: Lesson, table: Table, plan: Plan, home: Path) -> Float:
     for n, seed in enumerate(plan.seeds):
         for name, kind in zip(kinds_of(kinds), kinds, strict=True):
             title = f"trees {name} {OUTCOME} {seed}"
-            found[n] += kind.weight * cross_fit(lesson._replace(table=table), kind, seed, title, home)
+            found[n] += kind.weight * Field(lesson, kind, seed, title, home).cross_fit_on(table)
     return found[:, [group.startswith("eicu-") for group in np.array(table.groups)[table.stay]]]
 
 

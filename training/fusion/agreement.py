@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from training.fusion import plans
-from training.fusion.boost import Grown, Lesson, grow, kinds_of, matrix
+from training.fusion.boost import Field, Grown, Lesson, kinds_of, matrix
 from training.fusion.choose import Gains, Tables
 from training.fusion.export import export_trees
-from training.fusion.fit import Plan, lesson_of
 from training.fusion.folds import row_folds
 from training.fusion.trees import CREDIT, TABULAR
+from training.fusion.workshop import Plan, lesson_of
 
 Float = NDArray[np.float64]
 ROWS = 2000
@@ -61,7 +61,7 @@ def measured(tables: Tables, gained: Gains, plan: Plan, home: Path, outcome: str
         grown._replace(weight=grown.weight / len(plan.seeds))
         for seed in plan.seeds
         for name, kind in zip(kinds_of(kinds), kinds, strict=True)
-        for grown in (grow(lesson, kind, seed, f"trees {name} {outcome} {seed}", home),)
+        for grown in (Field(lesson, kind, seed, f"trees {name} {outcome} {seed}", home).whole(),)
     ]
     drawn = np.random.default_rng(0).choice(lesson.rows, min(rows, len(lesson.rows)), replace=False)
     return agreement(*contributions(lesson, boosters, np.sort(drawn)))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from training.datasets.table import Table
 from training.fusion.folds import FOLDS
+from training.fusion.kept import kept
 from training.fusion.trees import FIXED_COLUMNS, flat
 from training.progress import bar
 
@@ -93,52 +95,51 @@ def matrix(table: Table, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> N
     return out
 
 
-def cross_fit(
-    lesson: Lesson, settings: TreeSettings, seed: int = 1, title: str = "trees", home: Path | None = None
-) -> NDArray[np.float32]:
-    """Raw score of every row of the table by trees that have not seen its patient: one booster per fold.
+class Field:
+    """Where the boosters of one kind and seed grow: one for each fold, and the one that ships.
 
-    With `home` each booster is kept there when it is done, and a run that was stopped goes on with the next.
+    The data set is binned once, when the first of them needs it. With `home` each booster is kept there when it is
+    done, and what they score; a run that was stopped goes on with the next.
     """
-    scores = np.full(len(lesson.table), np.nan, np.float32)
-    field_ = _Field(lesson, settings, seed, title, home)
-    for fold in range(FOLDS):
-        held = np.flatnonzero(lesson.folds == fold)
-        scores[held] = predict(field_.grow(fold), lesson.table, held, field_.columns)
-    return scores
 
-
-def grow(
-    lesson: Lesson, settings: TreeSettings, seed: int = 1, title: str = "trees", home: Path | None = None
-) -> Grown:
-    """The booster that ships: trained on all rows of the lesson."""
-    field_ = _Field(lesson, settings, seed, title, home)
-    return Grown(field_.grow(None), settings.weight, field_.columns)
-
-
-class _Field:
-    """Where the boosters of one kind and seed grow: the data set is binned once, when the first needs it."""
-
-    def __init__(self, lesson: Lesson, settings: TreeSettings, seed: int, title: str, home: Path | None) -> None:
+    def __init__(
+        self, lesson: Lesson, settings: TreeSettings, seed: int = 1, title: str = "trees", home: Path | None = None
+    ) -> None:
         self._lesson, self._settings, self._seed, self._title = lesson, settings, seed, title
         self.columns = settings.reads(lesson.columns)
         facts = (settings, seed, self.columns.tolist(), len(lesson.rows), float(lesson.weight.sum()))
         mark = blake2b(repr(facts).encode(), digest_size=6).hexdigest()
         self._files = None if home is None else home / f"{title.replace(' ', '-')}-{mark}"
-        self._drawn, self._weight = drawn(lesson, settings.keep, seed)
-        self._data: lgb.Dataset | None = None
+
+    def cross_fit(self) -> NDArray[np.float32]:
+        """Raw score of every row of the table by trees that have not seen its patient: one booster per fold."""
+        return kept(self._file("folds.npy"), lambda: self.cross_fit_on(self._lesson.table))
+
+    def cross_fit_on(self, table: Table) -> NDArray[np.float32]:
+        """The same of a table whose rows are those of the lesson's, with other inputs."""
+        scores = np.full(len(table), np.nan, np.float32)
+        for fold in range(FOLDS):
+            held = np.flatnonzero(self._lesson.folds == fold)
+            scores[held] = predict(self.grow(fold), table, held, self.columns)
+        return scores
+
+    def whole(self) -> Grown:
+        """The booster that ships: trained on all rows of the lesson."""
+        return Grown(self.grow(None), self._settings.weight, self.columns)
+
+    def ask(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Raw scores of rows of the table by the booster that is trained on all of the lesson's."""
+        mark = blake2b(rows.tobytes(), digest_size=6).hexdigest()
+        file = self._file(f"asked-{mark}.npy")
+        return kept(file, lambda: predict(self.grow(None), self._lesson.table, rows, self.columns))
 
     def grow(self, fold: int | None) -> Any:
         """The booster that is trained without this fold's rows, read from its file where it is done."""
-        file = (
-            None
-            if self._files is None
-            else self._files.with_name(f"{self._files.name}-{_name(fold).replace(' ', '-')}.txt")
-        )
+        file = self._file(f"{_name(fold).replace(' ', '-')}.txt")
         if file is not None and file.exists():
             return lgb.Booster(model_file=str(file))
-        seen = np.flatnonzero(self._lesson.folds[self._drawn] != (-1 if fold is None else fold))
-        booster = lgb.Booster(self._settings.all(self._seed), self._binned().subset(seen.tolist()))
+        seen = np.flatnonzero(self._lesson.folds[self._drawn[0]] != (-1 if fold is None else fold))
+        booster = lgb.Booster(self._settings.all(self._seed), self._binned.subset(seen.tolist()))
         with bar() as shown:
             task = shown.add_task(f"{self._title}, {_name(fold)}", total=self._settings.trees, note="")
             for _ in range(self._settings.trees):
@@ -152,16 +153,23 @@ class _Field:
             part.replace(file)
         return booster
 
+    def _file(self, name: str) -> Path | None:
+        return None if self._files is None else self._files.with_name(f"{self._files.name}-{name}")
+
+    @cached_property
+    def _drawn(self) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        return drawn(self._lesson, self._settings.keep, self._seed)
+
+    @cached_property
     def _binned(self) -> lgb.Dataset:
-        if self._data is None:
-            target, weight = aimed(self._lesson, self._drawn, self._settings.aim)
-            self._data = lgb.Dataset(
-                matrix(self._lesson.table, self._drawn, self.columns),
-                target,
-                weight=weight * self._weight,
-                params={"max_bin": self._settings.all(self._seed)["max_bin"], "verbose": -1},
-            ).construct()
-        return self._data
+        rows, weight = self._drawn
+        target, by_aim = aimed(self._lesson, rows, self._settings.aim)
+        return lgb.Dataset(
+            matrix(self._lesson.table, rows, self.columns),
+            target,
+            weight=by_aim * weight,
+            params={"max_bin": self._settings.all(self._seed)["max_bin"], "verbose": -1},
+        ).construct()
 
 
 def _name(fold: int | None) -> str:

@@ -16,8 +16,9 @@ from services.domain.features.derived import DERIVED
 from services.domain.features.series import SHAPE, STATISTIC
 from services.domain.features.static import STATIC
 from services.domain.features.variables import INDEX, VITALS
-from training.fusion.boost import Lesson, TreeSettings, cross_fit, drawn, matrix
+from training.fusion.boost import Field, Lesson, TreeSettings, drawn, matrix
 from training.fusion.folds import FOLDS
+from training.fusion.kept import kept
 from training.progress import progress
 
 VARIABLES, STATISTICS = SHAPE
@@ -51,22 +52,26 @@ SETTINGS = TreeSettings(
 
 def controls(lesson: Lesson, title: str, keep: float = 1.0, home: Path | None = None) -> dict[str, NDArray[np.float32]]:
     """Out-of-fold log-odds of every row of the lesson's table, by control; `keep` as in `TreeSettings`."""
-    found = {}
-    settings = replace(SETTINGS, keep=keep)
-    for name, columns in CONTROLS.items():
-        only = lesson._replace(columns=np.intersect1d(lesson.columns, columns))
-        found[name] = cross_fit(only, settings, title=f"control {name} {title}", home=home)
-    return {**found, PLAIN: _plain(lesson, title, keep, home)}
+    found = {name: control(name, lesson, title, keep, home).cross_fit() for name in CONTROLS}
+    return {**found, PLAIN: plain(lesson, title, keep, home)}
 
 
-def _plain(lesson: Lesson, title: str, keep: float, home: Path | None) -> NDArray[np.float32]:
+def control(name: str, lesson: Lesson, title: str, keep: float = 1.0, home: Path | None = None) -> Field:
+    """The field of one of CONTROLS."""
+    only = lesson._replace(columns=np.intersect1d(lesson.columns, CONTROLS[name]))
+    return Field(only, replace(SETTINGS, keep=keep), title=f"control {name} {title}", home=home)
+
+
+def plain(lesson: Lesson, title: str, keep: float = 1.0, home: Path | None = None) -> NDArray[np.float32]:
+    """Out-of-fold log-odds of PLAIN; with `home` kept there."""
     columns = np.intersect1d(lesson.columns, PLAIN_COLUMNS)
     facts = (columns.tolist(), keep, len(lesson.rows), float(np.nansum(lesson.label)), float(lesson.weight.sum()))
     mark = blake2b(repr(facts).encode(), digest_size=6).hexdigest()
     file = None if home is None else home / f"control-{PLAIN}-{title}-{mark}.npy".replace(" ", "-")
-    if file is not None and file.exists():
-        kept: NDArray[np.float32] = np.load(file)
-        return kept
+    return kept(file, lambda: _plain(lesson, columns, title, keep))
+
+
+def _plain(lesson: Lesson, columns: NDArray[np.intp], title: str, keep: float) -> NDArray[np.float32]:
     rows, weight = drawn(lesson, keep, seed=1)
     inputs, label = matrix(lesson.table, rows, columns), lesson.label[rows] > 0
     scores = np.full(len(lesson.table), np.nan, np.float32)
@@ -76,6 +81,4 @@ def _plain(lesson: Lesson, title: str, keep: float, home: Path | None) -> NDArra
         model.fit(inputs[seen], label[seen], sample_weight=weight[seen])
         held = np.flatnonzero(lesson.folds == fold)
         scores[held] = model.decision_function(matrix(lesson.table, held, columns))
-    if file is not None:
-        np.save(file, scores)
     return scores

@@ -11,9 +11,9 @@ from training.evaluation import utility
 from training.fusion.boost import Aim, TreeSettings
 from training.fusion.choose import Gains, Tables
 from training.fusion.eicu import load_or_build_eicu
-from training.fusion.fit import Plan
 from training.fusion.network import Sizes
 from training.fusion.train import Settings
+from training.fusion.workshop import Plan, Workshop
 
 _SEPSIS = {
     "learning_rate": 0.05,
@@ -117,6 +117,12 @@ def locate(task: str, path: Path) -> dict[str, Path]:
         if len(names) > 1 and not below.exists():
             raise FileNotFoundError(f"{task} needs the folder {name}/ in {path.name}/")
     return found
+
+
+def opened(places: dict[str, Path], kept: Path, plan: Plan, home: Path) -> Workshop:
+    """The workshop of the data sets at these places, whose tables are `kept` (computed where they are not)."""
+    tables = {name: DATA_SETS[name](place, kept) for name, place in places.items()}
+    return Workshop(tables, gains(tables), plan, home)
 
 
 def gains(tables: Tables) -> Gains:

@@ -11,9 +11,9 @@ from tests.unit.training.support_fusion import table
 from training.datasets.table import Table
 from training.fusion.ablation import risks
 from training.fusion.boost import TreeSettings
-from training.fusion.fit import Plan
 from training.fusion.folds import FOLDS
 from training.fusion.network import OUTCOMES, FusionNet
+from training.fusion.workshop import Plan
 
 PLAN = Plan(trees={"mortality": (TreeSettings(5, {"min_data_in_leaf": 5}),)}, seeds=(1, 2))
 

@@ -5,7 +5,7 @@ import pytest
 
 from tests.unit.training.support_fusion import table
 from training.fusion.agreement import agreement, contributions
-from training.fusion.boost import Lesson, TreeSettings, grow
+from training.fusion.boost import Field, Lesson, TreeSettings
 from training.fusion.network import OUTCOMES
 from training.fusion.trees import WIDTH
 
@@ -17,7 +17,7 @@ def compared(leaves: int) -> dict[str, float]:
     rows, ones = np.arange(400), np.ones(400, np.float32)
     label = made.labels[OUTCOMES[0]]
     lesson = Lesson(made, rows, np.arange(WIDTH), label, None, ones, np.zeros(400, np.int8))
-    grown = [grow(lesson, TreeSettings(20, {"num_leaves": leaves}, weight=0.5), seed) for seed in (1, 2)]
+    grown = [Field(lesson, TreeSettings(20, {"num_leaves": leaves}, weight=0.5), seed).whole() for seed in (1, 2)]
     return agreement(*contributions(lesson, grown, ROWS))
 
 

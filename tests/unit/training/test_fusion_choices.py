@@ -9,7 +9,7 @@ from tests.unit.training.support_fusion import table
 from training.datasets.table import Table
 from training.evaluation.utility import gains
 from training.fusion import calibrate
-from training.fusion.boost import Aim, Lesson, TreeSettings, aimed, cross_fit, drawn, usable_columns
+from training.fusion.boost import Aim, Field, Lesson, TreeSettings, aimed, drawn, usable_columns
 from training.fusion.choose import COVERAGE, FULL, Parts, calibrated, choose, nested, patterns
 from training.fusion.folds import FOLDS, row_folds, stopping_rows
 from training.fusion.network import OUTCOMES
@@ -96,7 +96,7 @@ def test_a_fold_is_scored_by_trees_that_have_not_seen_its_labels() -> None:
     fold = 2
     here = row_folds(made) == fold
     other = with_other_labels(made, here)
-    one, two = (cross_fit(lesson(t), SMALL) for t in (made, other))
+    one, two = (Field(lesson(t), SMALL).cross_fit() for t in (made, other))
     assert np.array_equal(one[here], two[here])
     assert not np.array_equal(one[~here], two[~here])
 

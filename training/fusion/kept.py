@@ -1,0 +1,21 @@
+"""Arrays that are worked out once: kept in a file that is whole, or not there."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def kept(file: Path | None, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+    """What `make` gives, from the .npy file where it has been kept; without a file it is made."""
+    if file is None:
+        return make()
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(".part.npy")  # NumPy would add the last of it
+        np.save(part, make())
+        part.replace(file)
+    found: NDArray[Any] = np.load(file)
+    return found
