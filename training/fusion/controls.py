@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
 
 from services.domain.features.derived import DERIVED
 from services.domain.features.series import SHAPE, STATISTIC
@@ -78,7 +79,8 @@ def _plain(lesson: Lesson, columns: NDArray[np.intp], title: str, keep: float) -
     for fold in progress(range(FOLDS), f"control {PLAIN} {title}"):
         model = HistGradientBoostingClassifier(learning_rate=0.05, max_iter=150, early_stopping=False, random_state=0)
         seen = lesson.folds[rows] != fold
-        model.fit(inputs[seen], label[seen], sample_weight=weight[seen])
+        with threadpool_limits(1):  # threads that wait for each other stand in the way of what else runs
+            model.fit(inputs[seen], label[seen], sample_weight=weight[seen])
         held = np.flatnonzero(lesson.folds == fold)
         scores[held] = model.decision_function(matrix(lesson.table, held, columns))
     return scores

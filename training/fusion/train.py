@@ -105,11 +105,11 @@ def train(
     rank, size = world()
     if size > 1 and not dist.is_initialized():
         dist.init_process_group("gloo")
+    saved = torch.load(checkpoint, weights_only=False) if checkpoint is not None and checkpoint.exists() else None
     torch.manual_seed(settings.seed)
     net = FusionNet(settings.sizes, sources[0].outcomes)
     optimiser = torch.optim.AdamW(net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     state: dict[str, Any] = {"epoch": 0, "best": -np.inf, "best_epoch": 0, "history": []}
-    saved = torch.load(checkpoint, weights_only=False) if checkpoint is not None and checkpoint.exists() else None
     if saved is not None and saved["settings"] == _mark(settings, sources):
         net.load_state_dict(saved["net"])  # its constants too
         optimiser.load_state_dict(saved["optimiser"])

@@ -162,11 +162,11 @@ def _pool(workers: int, opened: Callable[[], Workshop]) -> Iterator[ProcessPoolE
     try:
         yield pool
     except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
         for process in set(active_children()) - others:
             process.terminate()
         raise
-    pool.shutdown()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 _shop: Workshop
