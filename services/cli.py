@@ -191,7 +191,13 @@ def build_parser() -> argparse.ArgumentParser:
     letters.add_argument("--all", action="store_true", help="with retry: every letter that list shows")
 
     train = command(
-        "train", _train, "Train a model from a public data set.", "  wardstream train sepsis-6h --data cinc2019/"
+        "train",
+        _train,
+        "Train a model from a public data set.",
+        "  wardstream train sepsis-6h --data cinc2019/\n"
+        "  wardstream train fusion --data DATA --workers 2    processes side by side (default: one a processor)\n"
+        "  wardstream train fusion --data DATA --quick        in miniature, to see that everything runs\n\n"
+        "All options of these tasks: python -m training.cli --help",
     )
     train.add_argument("task", choices=TRAINING_TASKS)
     train.add_argument("--data", type=Path, required=True, metavar="PATH")

@@ -145,10 +145,13 @@ def _elsewhere(args: argparse.Namespace) -> int:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """`python -m training.cli TASK --data PATH …`, for torchrun."""
-    made = argparse.ArgumentParser(prog="training.cli")
+    """`python -m training.cli TASK --data PATH …`, for torchrun, and `--help` for all options."""
+    made = argparse.ArgumentParser(prog="training.cli", add_help=False)
     made.add_argument("task")
     made.add_argument("--data", type=Path, required=True)
+    if {"-h", "--help"} & set(sys.argv[1:] if words is None else words):
+        parser().print_help()
+        return 0
     args, rest = made.parse_known_args(words)
     args.rest = rest
     return command(args)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from training.datasets.table import Table
 from training.evaluation.figures import subgroups
-from training.evaluation.metrics import auprc, auroc, bootstrap, paired_difference, shares, summary
+from training.evaluation.metrics import auprc, auroc, bootstrap, paired_differences, shares, summary
 from training.evaluation.scored import Scores, common_groups
 from training.fusion import calibrate
 from training.fusion.choose import FULL, Gains, Judged, Tables
@@ -21,6 +21,7 @@ REPEATS = 200
 GROUP_REPEATS = 50
 """Those for a subgroup's."""
 PARTS = ("network", "trees")
+RANKING = {"auroc": auroc, "auprc": auprc}
 Floats = NDArray[np.floating[Any]]
 
 
@@ -121,7 +122,7 @@ class Rows:
     def with_intervals(self, score: Floats, alert: NDArray[np.bool_]) -> dict[str, Any]:
         """AUROC, AUPRC and utility, each with its interval."""
         row: dict[str, Any] = self.plain(score, alert)
-        spread = bootstrap({"auroc": auroc, "auprc": auprc}, self._label, score, self._patient, repeats=REPEATS)
+        spread = bootstrap(RANKING, self._label, score, self._patient, repeats=REPEATS)
         row |= {f"{name}_ci": ends for name, ends in spread.items()}
         if self._gain is not None:
             row["utility_ci"] = self._utility(self._gain * alert)[1]
@@ -132,9 +133,9 @@ class Rows:
         row: dict[str, Any] = self.plain(score, None)
         if name != PLAIN:
             return row
-        for metric in (auroc, auprc):
-            gained = paired_difference(metric, self._label, logit, score, self._patient, repeats=REPEATS)
-            row[f"{metric.__name__}_gained"], row[f"{metric.__name__}_gained_ci"] = gained
+        gained = paired_differences(RANKING, self._label, logit, score, self._patient, repeats=REPEATS)
+        for metric, (difference, ends) in gained.items():
+            row[f"{metric}_gained"], row[f"{metric}_gained_ci"] = difference, ends
         if self._gain is not None:
             both = self._gain * alert - self._gain * self._alerts(score.astype(np.float64))
             row["utility_gained"], row["utility_gained_ci"] = self._utility(both)
