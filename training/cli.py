@@ -77,7 +77,7 @@ def command(args: argparse.Namespace) -> int:
     if args.task not in plans.TASKS:
         return _elsewhere(args)
     options = parser().parse_args(args.rest)
-    home = options.home / f"{args.task}-{options.seed}{'-quick' if options.quick else ''}"
+    home = options.home / plans.run_folder(args.task, options.seed, options.quick)
     try:
         places = plans.locate(args.task, args.data)
         opened = partial(plans.opened, places, options.home / "tables", _plan(options), home)

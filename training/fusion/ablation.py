@@ -99,7 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Ablation of the served model on eICU, whole hospitals left out.")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--home", type=Path, default=Path(".wardstream") / "training")
-    parser.add_argument("--run", default="fusion-0", help="folder of the training run below --home")
+    parser.add_argument("--run", default=plans.run_folder("fusion"), help="folder of the training run below --home")
     parser.add_argument("--json", type=Path, required=True)
     options = parser.parse_args()
     places = plans.locate("fusion", options.data)

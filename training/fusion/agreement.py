@@ -71,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Path contributions of the served trees against exact TreeSHAP.")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--home", type=Path, default=Path(".wardstream") / "training")
-    parser.add_argument("--run", default="fusion-0", help="folder of the training run below --home")
+    parser.add_argument("--run", default=plans.run_folder("fusion"), help="folder of the training run below --home")
     parser.add_argument("--rows", type=int, default=ROWS, help="of each outcome")
     options = parser.parse_args()
     places = plans.locate("fusion", options.data)

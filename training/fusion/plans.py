@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from services.domain.features import FEATURE_VERSION
 from training.datasets import cinc2012, cinc2019
 from training.datasets.table import Table, load_or_build
 from training.evaluation import utility
@@ -117,6 +118,11 @@ def locate(task: str, path: Path) -> dict[str, Path]:
         if len(names) > 1 and not below.exists():
             raise FileNotFoundError(f"{task} needs the folder {name}/ in {path.name}/")
     return found
+
+
+def run_folder(task: str, seed: int = 0, quick: bool = False) -> str:
+    """Where a run keeps its finished parts: those of other features are never taken up."""
+    return f"{task}-features-{FEATURE_VERSION}-{seed}{'-quick' if quick else ''}"
 
 
 def opened(places: dict[str, Path], kept: Path, plan: Plan, home: Path) -> Workshop:
