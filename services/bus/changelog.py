@@ -8,6 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from services.bus import metrics
 from services.bus.admin import create_topics, end_offsets
 from services.bus.connect import connection
 from services.bus.engine import KeyedStep
@@ -147,6 +148,7 @@ class Changelog:
             end = check_alone(self.topic.name, partition, claim + 1, confirmed)
             store.apply({key: state for (_, key), state in right.items()}, end)
             if right:
+                metrics.STATES_MENDED.labels(self._step.name).inc(len(right))
                 log.warning("%s/%d: %d states mended", self.topic.name, partition, len(right))
 
     async def send(self, producer: AIOKafkaProducer, states: Mapping[Slot, bytes | None]) -> list[Awaitable[Any]]:

@@ -68,6 +68,8 @@ class FaustEngine:
         data_folder(self._step, self._settings).mkdir(parents=True, exist_ok=True)
         self._app = build_app(self._step, self._settings)
         guard(self._app)
+        self._app.on_partitions_assigned.connect(self._on_assigned)  # type: ignore[arg-type]
+        self._app.on_partitions_revoked.connect(self._on_revoked)  # type: ignore[arg-type]
         if changelog:
             self._table = self._make_table(changelog)
         self._app.agent(self._source(), concurrency=1, name=self._step.name)(self._agent)
@@ -209,6 +211,13 @@ class FaustEngine:
     def _changelog(self, partition: int) -> TP:
         assert self._table is not None
         return TP(self._table.changelog_topic_name, partition)
+
+    async def _on_assigned(self, app: Any, *sent: Any, **named: Any) -> None:
+        (assigned,), inputs = sent, {topic.name for topic in self._step.inputs}
+        metrics.ASSIGNED.labels(self._step.name).set(sum(tp.topic in inputs for tp in assigned))
+
+    async def _on_revoked(self, app: Any, *sent: Any, **named: Any) -> None:
+        metrics.REBALANCES.labels(self._step.name).inc()
 
     def _on_committed(self, offsets: Mapping[TP, int], everything: bool) -> None:
         self._health.committed(everything=everything)

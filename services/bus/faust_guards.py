@@ -31,6 +31,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, P
 from faust.types import TP, EventT
 from rocksdict import Options, WriteBatch
 
+from services.bus import metrics
 from services.bus.ownership import CLAIM_KEY, NO_CLAIM, Reading, check_alone, claimant, mark
 from services.bus.pace import Pace
 from services.bus.state_store import options
@@ -175,6 +176,7 @@ class PartitionStore(RocksStore):
         known = {CLAIM_KEY: str(claim.offset).encode()}
         self._put(tp.partition, known | right, check_alone(tp.topic, tp.partition, end, confirmed))
         if right:
+            metrics.STATES_MENDED.labels(self.table_name).inc(len(right))
             log.warning("%s/%d: %d states mended", tp.topic, tp.partition, len(right))
 
     async def send(self, producer: Any, tp: TP, key: bytes, state: bytes | None) -> Any:

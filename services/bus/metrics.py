@@ -47,6 +47,9 @@ COMMITTED = gauge("committed_offset", "Offset up to which a partition is committ
 LAG = gauge("consumer_lag_messages", "Messages between the commit and the end", "group", "topic", "partition")
 ASSIGNED = gauge("assigned_partitions", "Partitions this process reads", "service")
 REBALANCES = counter("rebalances", "Times the partitions were dealt anew", "service")
+STATES_MENDED = counter(
+    "states_mended", "States put right after a worker that stood still wrote too late (docs/engine.md)", "service"
+)
 
 # The edge
 RECEIVED = counter("messages_received", "Messages that reached the edge", "format")

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 import urllib.request
 from contextlib import suppress
 from urllib.error import HTTPError
@@ -11,9 +12,10 @@ import msgspec
 import pytest
 from kafka import KafkaProducer
 
+from services.bus.admin import partitions
 from services.bus.connect import kafka_python_producer
 from services.bus.messages import DeadLetter
-from services.bus.topics import CLINICAL_EVENTS, DEAD_LETTERS, HL7_RAW, PATIENT_RECORDS, RISK_PREDICTIONS
+from services.bus.topics import CLINICAL_EVENTS, DEAD_LETTERS, HL7_RAW, PATIENT_RECORDS, RISK_PREDICTIONS, STEP_INPUTS
 from services.domain.prediction import Prediction, Status
 from services.domain.record import decode_record
 from services.edge.mllp_client import MllpClient
@@ -179,6 +181,13 @@ def test_every_service_is_alive_and_serves_metrics(system):
         for path in ("healthz", "readyz", "metrics"):
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}") as answer:
                 assert answer.status == 200, name
+
+
+def test_every_step_says_how_many_partitions_it_reads(system):
+    for step in ("normalize", "assemble", "encode", "score"):
+        text = fetch(f"http://127.0.0.1:{system.services.ports[step]}/metrics").decode()
+        (assigned,) = re.findall(rf'^wardstream_assigned_partitions{{service="{step}"}} (\S+)$', text, re.MULTILINE)
+        assert float(assigned) == sum(partitions(topic, system.settings) for topic in STEP_INPUTS[step]), step
 
 
 def test_nothing_is_logged_about_a_patient(system):
