@@ -4,7 +4,7 @@ DEMO_ARGS ?=
 DATA ?=
 export WARDSTREAM_HOME ?= $(CURDIR)/.wardstream
 
-.PHONY: help demo test lint types unit integration format bench lock train clean
+.PHONY: help demo test tests lint types unit integration format bench lock train clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -32,7 +32,10 @@ endef
 demo: .venv .venv-triton  ## Set up and run the main job; DATA=PATH replays a data set, DEMO_ARGS='--once --report FILE' runs without a person
 	./wardstream demo $(if $(DATA),--data $(DATA)) $(DEMO_ARGS)
 
-test: .venv-dev .venv-triton lint types  ## Set up and pass lint, types and all tests
+test: .venv-dev .venv-triton lint  ## Set up and pass lint, types and all tests
+	@$(MAKE) --no-print-directory -j2 types tests
+
+tests: .venv-dev .venv-triton
 	.venv-dev/bin/python -m pytest -q --durations=25
 
 lint: .venv-dev  ## Style

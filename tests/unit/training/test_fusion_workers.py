@@ -101,7 +101,8 @@ def test_a_number_of_workers_is_at_least_one(word: str) -> None:
 
 
 PARENT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background processes do not hear Ctrl-C
 sys.path.insert(0, {root!r})
 from functools import partial
 from pathlib import Path
