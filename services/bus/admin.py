@@ -159,11 +159,21 @@ def _configured(client: KafkaAdminClient, topics: list[str]) -> dict[str, dict[s
 
 
 def _asked_again(ask: Callable[[], Answer], heard: Callable[[Answer], bool]) -> Answer:
-    """The answer of a broker that has heard of what another one has made, or the last one after HEARSAY_S."""
+    """The answer of a broker that has heard of what another one has made, or the last one after HEARSAY_S.
+
+    A young cluster has no coordinator of groups until somebody asks for one, and then it loads: what kafka-python calls
+    retriable is asked again too, and raised after that time.
+    """
     until = time.monotonic() + HEARSAY_S
-    while not heard(answer := ask()) and time.monotonic() < until:
+    while True:
+        try:
+            answer = ask()
+            if heard(answer) or time.monotonic() >= until:
+                return answer
+        except RetriableError:
+            if time.monotonic() >= until:
+                raise
         time.sleep(HEARSAY_POLL_S)
-    return answer
 
 
 def end_offsets(settings: Settings, topics: Iterable[str]) -> dict[tuple[str, int], int]:
@@ -175,24 +185,11 @@ def end_offsets(settings: Settings, topics: Iterable[str]) -> dict[tuple[str, in
 def lag(settings: Settings, group: str, topics: Iterable[str] | None = None) -> list[PartitionLag]:
     """A group's backlog per partition: of the topics given, or of those it has committed to."""
     with admin_client(settings) as client:
-        committed = {
-            (tp.topic, tp.partition): one.offset for tp, one in _committed(client, group).items() if one.offset >= 0
-        }
+        found = _asked_again(lambda: client.list_group_offsets(group).get(group, {}), lambda _: True)
+        committed = {(tp.topic, tp.partition): one.offset for tp, one in found.items() if one.offset >= 0}
         names = sorted({topic for topic, _ in committed}) if topics is None else list(topics)
         ends = _ends(client, names)
     return [PartitionLag(topic, part, committed.get((topic, part)), end) for (topic, part), end in sorted(ends.items())]
-
-
-def _committed(client: KafkaAdminClient, group: str) -> dict[TopicPartition, Any]:
-    """The group's offsets. A young cluster has no coordinator until somebody asks for one, and then it loads."""
-    until = time.monotonic() + HEARSAY_S
-    while True:
-        try:
-            return dict(client.list_group_offsets(group).get(group, {}))
-        except RetriableError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(HEARSAY_POLL_S)
 
 
 def _ends(client: KafkaAdminClient, topics: list[str]) -> dict[tuple[str, int], int]:

@@ -13,7 +13,7 @@ from services.bus.admin import create_topics, end_offsets
 from services.bus.connect import connection
 from services.bus.engine import KeyedStep
 from services.bus.messages import Message
-from services.bus.ownership import CLAIM_KEY, NO_CLAIM, NotAlone, Reading, check_alone, claimant, mark
+from services.bus.ownership import CLAIM_KEY, NotAlone, Reading, check_alone, claimant, mark
 from services.bus.settings import Settings
 from services.bus.state_store import RocksStore
 from services.bus.topics import LARGE, Topic, changelog_name
@@ -55,6 +55,18 @@ def input_partitions(settings: Settings, topics: Sequence[Topic]) -> int:
     if len(set(counts.values())) != 1:
         raise BadTopics(f"topics that share a state need equal numbers of partitions: {dict(counts)}")
     return next(iter(counts.values()))
+
+
+def by_partition(
+    states: Mapping[Slot, bytes | None], confirmed: Sequence[Any]
+) -> dict[int, tuple[dict[bytes, bytes | None], list[Any]]]:
+    """For each partition its changed states, and the metadata of their records, which come in the same order."""
+    found: dict[int, tuple[dict[bytes, bytes | None], list[Any]]] = defaultdict(lambda: ({}, []))
+    for ((partition, key), state), metadata in zip(states.items(), confirmed, strict=True):
+        changed, written = found[partition]
+        changed[key] = state
+        written.append(metadata)
+    return found
 
 
 class Changelog:
@@ -107,21 +119,22 @@ class Changelog:
             if store.checkpoint() > claim:
                 log.warning("the changelog of %s/%d began anew: its local state goes", self._step.name, partition)
                 store.clear()
-        await self._mend(producer, await self._read_up_to_claims(behind))
+        readings = {p: Reading.resumed(self._stores[p].get(CLAIM_KEY), self._stores[p].checkpoint()) for p in behind}
+        if todo := {p: reading for p, reading in readings.items() if reading.end < self._claims[p]}:
+            await self._read_up_to_claims(todo)
+        for partition in readings.keys() - todo.keys():  # the claim follows on what the local store has
+            readings[partition].counts(self._claims[partition], CLAIM_KEY, None)
+        await self._mend(producer, readings)
         self._behind -= behind
 
-    async def _read_up_to_claims(self, partitions: set[int]) -> dict[int, Reading]:
-        readings = {
-            p: Reading(int(self._stores[p].get(CLAIM_KEY) or NO_CLAIM), self._stores[p].checkpoint())
-            for p in partitions
-        }
+    async def _read_up_to_claims(self, readings: Mapping[int, Reading]) -> None:
         consumer = AIOKafkaConsumer(**connection(self._settings, "wardstream-recovery"), enable_auto_commit=False)
         await consumer.start()
         try:
-            tps = {TopicPartition(self.topic.name, partition) for partition in partitions}
+            tps = {TopicPartition(self.topic.name, partition) for partition in readings}
             consumer.assign(tps)
             for tp in tps:
-                consumer.seek(tp, self._stores[tp.partition].checkpoint())
+                consumer.seek(tp, readings[tp.partition].end)
             left = set(tps)
             while left:
                 for tp, records in (await consumer.getmany(timeout_ms=200, max_records=RECOVERY_BATCH)).items():
@@ -130,12 +143,10 @@ class Changelog:
                 left = {tp for tp in left if await consumer.position(tp) <= self._claims[tp.partition]}
         finally:
             await consumer.stop()
-        return readings
 
     def _apply(self, reading: Reading, partition: int, records: Sequence[Any]) -> None:
         states = {r.key: r.value for r in records if reading.counts(r.offset, r.key, r.headers)}
-        states[CLAIM_KEY] = str(reading.claim).encode()
-        self._stores[partition].apply(states, reading.checkpoint)
+        self._stores[partition].apply(states | reading.note, reading.checkpoint)
 
     async def _mend(self, producer: AIOKafkaProducer, readings: Mapping[int, Reading]) -> None:
         """Have the last word on each key that somebody else overwrote."""
@@ -146,7 +157,7 @@ class Changelog:
             right = {(partition, key): store.get(key) for key in reading.overwritten}
             confirmed = await asyncio.gather(*await self.send(producer, right))
             end = check_alone(self.topic.name, partition, claim + 1, confirmed)
-            store.apply({key: state for (_, key), state in right.items()}, end)
+            store.apply({key: state for (_, key), state in right.items()} | reading.note, end)
             if right:
                 metrics.STATES_MENDED.labels(self._step.name).inc(len(right))
                 log.warning("%s/%d: %d states mended", self.topic.name, partition, len(right))
@@ -165,11 +176,6 @@ class Changelog:
 
         Raises NotAlone when another process wrote to the changelog meanwhile.
         """
-        changed: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
-        written: dict[int, list[Any]] = defaultdict(list)
-        for ((partition, key), state), metadata in zip(states.items(), confirmed, strict=True):
-            changed[partition][key] = state
-            written[partition].append(metadata)
-        for partition, mine in changed.items():
+        for partition, (changed, written) in by_partition(states, confirmed).items():
             store = self._stores[partition]
-            store.apply(mine, check_alone(self.topic.name, partition, store.checkpoint(), written[partition]))
+            store.apply(changed, check_alone(self.topic.name, partition, store.checkpoint(), written))

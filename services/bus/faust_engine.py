@@ -10,7 +10,6 @@ forbidden and the process ends.
 import asyncio
 import logging
 import time
-from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from faust.types import TP, EventT
 from services.bus import metrics
 from services.bus.admin import create_topics
 from services.bus.batch import process
-from services.bus.changelog import BadTopics, changelog_topic, input_partitions
+from services.bus.changelog import BadTopics, by_partition, changelog_topic, input_partitions
 from services.bus.connect import COMPRESSION, MAX_BATCH_BYTES, MAX_REQUEST_BYTES, ssl_context
 from services.bus.engine import BatchStep, KeyedStep, is_batch
 from services.bus.faust_guards import GuardedConsumer, PartitionStore, StateTable, guard
@@ -200,13 +199,8 @@ class FaustEngine:
             self._write(folded, confirmed[len(folded.outputs) :])
 
     def _write(self, folded: Folded, confirmed: Sequence[RecordMetadata]) -> None:
-        changed: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
-        written: dict[int, list[RecordMetadata]] = defaultdict(list)
-        for ((partition, key), state), metadata in zip(folded.states.items(), confirmed, strict=True):
-            changed[partition][key] = state
-            written[partition].append(metadata)
-        for partition, states in changed.items():
-            self._store().write(self._changelog(partition), states, written[partition])
+        for partition, (changed, written) in by_partition(folded.states, confirmed).items():
+            self._store().write(self._changelog(partition), changed, written)
 
     def _changelog(self, partition: int) -> TP:
         assert self._table is not None

@@ -32,7 +32,7 @@ from faust.types import TP, EventT
 from rocksdict import Options, WriteBatch
 
 from services.bus import metrics
-from services.bus.ownership import CLAIM_KEY, NO_CLAIM, Reading, check_alone, claimant, mark
+from services.bus.ownership import CLAIM_KEY, Reading, check_alone, claimant, mark
 from services.bus.pace import Pace
 from services.bus.state_store import options
 
@@ -149,7 +149,7 @@ class PartitionStore(RocksStore):
         self._claims.pop(partition, None)
         last = self.read(partition, self.offset_key)
         start = 0 if last is None else int(last) + 1
-        self._readings[partition] = Reading(int(self.read(partition, CLAIM_KEY) or NO_CLAIM), start)
+        self._readings[partition] = Reading.resumed(self.read(partition, CLAIM_KEY), start)
 
     def apply_changelog_batch(self, batch: Iterable[EventT[Any]], to_key: Any, to_value: Any) -> None:
         """Write what counts of these records of the changelog."""
@@ -160,7 +160,7 @@ class PartitionStore(RocksStore):
             states[message.partition].update({message.key: message.value} if counts else {})
         for partition, changed in states.items():
             reading = self._readings[partition]
-            self._put(partition, {**changed, CLAIM_KEY: str(reading.claim).encode()}, reading.checkpoint)
+            self._put(partition, changed | reading.note, reading.checkpoint)
 
     async def own(self, producer: Any, tp: TP) -> None:
         """Before the first write since the partition was dealt: claim it, and have the last word on each key that
@@ -169,12 +169,13 @@ class PartitionStore(RocksStore):
             return
         reading = self._readings[tp.partition]
         claim = await producer.send_and_wait(tp.topic, CLAIM_KEY, claimant(), tp.partition, None, None)
-        end = check_alone(tp.topic, tp.partition, reading.end, [claim])
+        check_alone(tp.topic, tp.partition, reading.end, [claim])
+        reading.counts(claim.offset, CLAIM_KEY, None)
         self._claims[tp.partition] = claim.offset
         right = {key: self.read(tp.partition, key) for key in reading.overwritten}
         confirmed = await asyncio.gather(*[await self.send(producer, tp, key, state) for key, state in right.items()])
-        known = {CLAIM_KEY: str(claim.offset).encode()}
-        self._put(tp.partition, known | right, check_alone(tp.topic, tp.partition, end, confirmed))
+        end = check_alone(tp.topic, tp.partition, reading.end, confirmed)
+        self._put(tp.partition, right | reading.note, end)
         if right:
             metrics.STATES_MENDED.labels(self.table_name).inc(len(right))
             log.warning("%s/%d: %d states mended", tp.topic, tp.partition, len(right))

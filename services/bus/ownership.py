@@ -40,6 +40,16 @@ class Reading:
         """Keys on which a record that does not count has the last word."""
         self._first_bad: int | None = None
 
+    @classmethod
+    def resumed(cls, noted: bytes | None, start: int) -> "Reading":
+        """From where a local store ends, with what it has under CLAIM_KEY."""
+        return cls(NO_CLAIM if noted is None else int(noted), start)
+
+    @property
+    def note(self) -> dict[bytes, bytes]:
+        """What a local store keeps of the newest claim, for `resumed`."""
+        return {CLAIM_KEY: str(self.claim).encode()}
+
     @property
     def checkpoint(self) -> int:
         """Where a reader that ends before the mending must begin again."""
