@@ -4,7 +4,7 @@ DEMO_ARGS ?=
 DATA ?=
 export WARDSTREAM_HOME ?= $(CURDIR)/.wardstream
 
-.PHONY: help demo test tests lint types unit integration format bench lock train clean
+.PHONY: help demo test lint types unit integration format bench lock train clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -33,10 +33,7 @@ demo: .venv .venv-triton  ## Set up and run the main job; DATA=PATH replays a da
 	./wardstream demo $(if $(DATA),--data $(DATA)) $(DEMO_ARGS)
 
 test: .venv-dev .venv-triton lint  ## Set up and pass lint, types and all tests
-	@$(MAKE) --no-print-directory -j2 types tests
-
-tests: .venv-dev .venv-triton
-	.venv-dev/bin/python -m pytest -q --durations=25
+	@$(MAKE) --no-print-directory -j3 types unit integration
 
 lint: .venv-dev  ## Style
 	.venv-dev/bin/ruff check .
@@ -45,11 +42,11 @@ lint: .venv-dev  ## Style
 types: .venv-dev  ## Types
 	.venv-dev/bin/mypy
 
-unit: .venv-dev  ## The tests that start nothing
-	.venv-dev/bin/python -m pytest -q tests/unit
+unit: .venv-dev  ## The tests that start no broker and no server
+	.venv-dev/bin/python -m pytest -q --durations=10 tests/unit
 
 integration: .venv-dev .venv-triton  ## The tests against real Kafka, Triton and peers
-	.venv-dev/bin/python -m pytest -q tests/contract tests/integration tests/e2e
+	.venv-dev/bin/python -m pytest -q --durations=25 tests/contract tests/integration tests/e2e
 
 format: .venv-dev  ## Rewrite the sources in the house style
 	.venv-dev/bin/ruff check --fix . && .venv-dev/bin/ruff format .
