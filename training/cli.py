@@ -118,8 +118,9 @@ def _figures(fitted: Fitted, shop: Workshop) -> dict[str, Any]:
     """The model's figures, those of the controls, and what trees of one unit reach in the other."""
     checks: dict[str, Any] = {}
     moved: dict[str, Any] = {}
-    for name, table in shop.tables.items():
-        for outcome in table.labels:
+    for outcome in shop.outcomes:
+        for name in shop.knowing(outcome):
+            table = shop.tables[name]
             asked = shop.checked(name, outcome)
             checks[f"{outcome} on {name}"] = controls(*asked)
             if name in shop.gains:

@@ -6,11 +6,12 @@ columns and `RecordID`. `Outcomes-*.txt` is looked for in the folder and beside 
 
 import csv
 from collections.abc import Iterable, Iterator
+from math import exp, nan
 from pathlib import Path
 
 import numpy as np
 
-from training.datasets.stays import Result, Stay, birth_date, plausible
+from training.datasets.stays import Result, Stay, birth_date, course_of, plausible
 
 OUTCOME = "mortality"
 DECISIONS = (6.0, 12.0, 18.0, 24.0, 30.0, 36.0, 42.0, 48.0)
@@ -60,33 +61,49 @@ PARAMETERS: dict[str, tuple[str, str, float]] = {
 
 UNITS = {1: "CCU", 2: "CSRU", 3: "MICU", 4: "SICU"}
 
+AFTERWARDS = 0.6
+"""The course of a patient who died as soon as discharged; it falls by a factor of e in `DAYS` of survival."""
+DAYS = 120.0
+
 Entry = tuple[str, str, float]  # hh:mm, parameter, value
+Outcome = tuple[float, float]  # death in hospital, the course
 
 
 def read(path: Path) -> Iterator[Stay]:
     """The stays in order of their record number. Raises FileNotFoundError when there is none."""
     folder = path if path.is_dir() else path.parent
-    deaths = _outcomes([*folder.glob("Outcomes*.txt"), *folder.parent.glob("Outcomes*.txt")])
+    outcomes = _outcomes([*folder.glob("Outcomes*.txt"), *folder.parent.glob("Outcomes*.txt")])
     tables = sorted(folder.glob("*.parquet")) if path.is_dir() else [path]
     if tables and tables[0].suffix == ".parquet":
         for table in tables:
             for name, entries in _from_parquet(table):
-                yield _stay(name, entries, deaths)
+                yield _stay(name, entries, outcomes)
         return
     files = [f for f in sorted(path.rglob("*.txt")) if f.stem.isdigit()] if path.is_dir() else [path]
     if not files or not files[0].exists():
         raise FileNotFoundError(f"no numbered .txt and no .parquet file in {path.name}")
     for file in files:
-        yield _stay(file.stem, _from_text(file), deaths)
+        yield _stay(file.stem, _from_text(file), outcomes)
 
 
-def _outcomes(files: Iterable[Path]) -> dict[str, float]:
-    deaths: dict[str, float] = {}
+def _outcomes(files: Iterable[Path]) -> dict[str, Outcome]:
+    outcomes: dict[str, Outcome] = {}
     for file in files:
         with file.open(newline="") as lines:
             for row in csv.DictReader(lines):
-                deaths[row["RecordID"].strip()] = float(row["In-hospital_death"])
-    return deaths
+                death = float(row["In-hospital_death"])
+                survival, stay = (float(row.get(name) or -1) for name in ("Survival", "Length_of_stay"))
+                outcomes[row["RecordID"].strip()] = death, max(death, course(survival, stay))
+    return outcomes
+
+
+def course(survival: float, stay: float) -> float:
+    """How near death a patient who left the hospital had come, by the days from admission to death and to discharge.
+
+    >>> course(10, 10), round(course(130, 10), 2), course(-1, 10)
+    (0.6, 0.22, 0.0)
+    """
+    return AFTERWARDS * exp(-max(0.0, survival - max(0.0, stay)) / DAYS) if survival >= 0 else 0.0
 
 
 def _from_text(file: Path) -> list[Entry]:
@@ -113,7 +130,7 @@ def _hours(time: str) -> float:
     return int(hours) + int(minutes) / 60
 
 
-def _stay(name: str, entries: list[Entry], deaths: dict[str, float]) -> Stay:
+def _stay(name: str, entries: list[Entry], outcomes: dict[str, Outcome]) -> Stay:
     first = {p: v for t, p, v in entries if t == "00:00" and p in ("Age", "Gender", "ICUType")}
     results: list[Result] = []
     for time, parameter, value in entries:
@@ -123,7 +140,7 @@ def _stay(name: str, entries: list[Entry], deaths: dict[str, float]) -> Stay:
         value = round(value * factor, 5)
         if plausible(loinc, value):
             results.append(Result(_hours(time), loinc, value, unit))
-    label = np.full(len(DECISIONS), deaths.get(name, np.nan), np.float32)
+    labels = zip((OUTCOME, course_of(OUTCOME)), outcomes.get(name, (nan, nan)), strict=True)
     return Stay(
         patient_id=name,
         source="cinc2012",
@@ -133,5 +150,5 @@ def _stay(name: str, entries: list[Entry], deaths: dict[str, float]) -> Stay:
         admitted_hours=0.0,
         results=results,
         decisions=list(DECISIONS),
-        labels={OUTCOME: label},
+        labels={label: np.full(len(DECISIONS), value, np.float32) for label, value in labels},
     )

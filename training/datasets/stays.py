@@ -29,6 +29,12 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 FIRST = Version(issued=1)
 
 
+def course_of(outcome: str) -> str:
+    """The name among the labels of how it went on, 0 to 1 and 1 for those with the outcome: a stay without it can have
+    come near. Models learn from it beside the outcome and are never asked about it."""
+    return f"{outcome}-course"
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """One measurement: hours after admission to the unit, LOINC code, value in `unit` (UCUM)."""
@@ -55,7 +61,9 @@ class Stay:
     admitted_hours: float  # admission to the hospital, in hours after that to the unit (not positive)
     results: list[Result]
     decisions: list[float]  # hours after admission to the unit at which a score is asked for
-    labels: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # per outcome, one per decision; NaN unknown
+    labels: dict[str, NDArray[np.float32]] = field(
+        default_factory=dict
+    )  # per outcome (and its course), one per decision; NaN unknown
     group: str = ""  # what must not be split: the hospital in eICU
 
     @property

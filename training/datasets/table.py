@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ class Table:
     stay: NDArray[np.int32]
     patients: list[str]
     groups: list[str]
+    subgroups: dict[str, list[str]] = field(default_factory=dict)  # what figures are told apart by, by stay; no input
 
     def __len__(self) -> int:
         return len(self.hours)
@@ -60,6 +61,7 @@ def load(folder: Path) -> Table | None:
         stay=np.load(folder / "stay.npy"),
         patients=about["patients"],
         groups=about["groups"],
+        subgroups=about.get("subgroups", {}),
     )
 
 

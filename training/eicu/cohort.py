@@ -8,14 +8,17 @@ from training.eicu.tables import CUT_MINUTES, read_table
 
 AGE_TOP_CODED = 90.0
 """eICU writes '> 89' for these."""
+NOT_HOME = 0.25
+"""The course of a patient who was discharged alive, and not to home; 1 for death, 0 for home or not known."""
 
 
 def read_cohort(folder: Path) -> pd.DataFrame:
     """One row for each unit stay whose patient was in hospital, alive, 24 h after unit admission; index: stay id.
 
-    Columns: `patient` (uniquepid), `hospital`, `death` (bool, in this hospital stay), `age`, `sex`, `ethnicity`,
-    `unit`, `admission_offset` (min), `admission_diagnosis`, `height` (cm), `weight` (kg), `apache_iva` (published
-    predicted in-hospital mortality, NaN where there is none; a comparison, never a feature). Stays without a known
+    Columns: `patient` (uniquepid), `hospital`, `death` (bool, in this hospital stay), `course` (see
+    `training.datasets.stays.course_of`; never a feature), `age`, `sex`, `ethnicity`, `unit`, `admission_offset` (min),
+    `admission_diagnosis`, `height` (cm), `weight` (kg), `apache_iva` (published predicted in-hospital mortality, NaN
+    where there is none; a comparison, never a feature). Stays without a known
     outcome are left out. Raises FileNotFoundError.
     """
     patient = read_table(folder, "patient")
@@ -24,12 +27,15 @@ def read_cohort(folder: Path) -> pd.DataFrame:
     status = patient["hospitaldischargestatus"]
     patient = patient[status.isin(["Alive", "Expired"]) & (patient["hospitaldischargeoffset"] >= CUT_MINUTES)]
     patient = patient.set_index("patientunitstayid").sort_index()
+    died = patient["hospitaldischargestatus"] == "Expired"
+    away = ~patient.get("hospitaldischargelocation", pd.Series("Home", patient.index)).isin(["Home"])
     age = pd.to_numeric(patient["age"].replace("> 89", str(AGE_TOP_CODED)), errors="coerce")
     return pd.DataFrame(
         {
             "patient": patient["uniquepid"],
             "hospital": patient["hospitalid"],
-            "death": patient["hospitaldischargestatus"] == "Expired",
+            "death": died,
+            "course": died.where(died, NOT_HOME * away).astype(float),
             "age": age,
             "sex": patient["gender"].map({"Male": "male", "Female": "female"}),
             "ethnicity": patient["ethnicity"].fillna("Other/Unknown"),

@@ -49,6 +49,7 @@ class Stay:
     patient: str
     hospital: int
     death: bool
+    course: float
     age: float
     sex: str
     ethnicity: str
@@ -111,6 +112,7 @@ def load_stays(folder: Path) -> list[Stay]:
                 str(row.patient),
                 int(row.hospital),
                 bool(row.death),
+                float(row.course),
                 float(row.age),
                 row.sex if isinstance(row.sex, str) else "unknown",
                 str(row.ethnicity),

@@ -64,10 +64,11 @@ def _network_logits(table: Table, plan: Plan, home: Path, kept: set[int]) -> Flo
     found = np.empty((len(plan.seeds), len(table)))
     for n, seed in enumerate(plan.seeds):
         for fold in range(FOLDS):
-            net = FusionNet(plan.network.sizes, OUTCOMES)
-            net.load_state_dict(torch.load(home / f"network-{seed}-{fold}.pt", weights_only=False)["best"])
+            saved = torch.load(home / f"network-{seed}-{fold}.pt", weights_only=False)
+            net = FusionNet(plan.network.sizes, saved["outcomes"])
+            net.load_state_dict(saved["best"])
             rows = np.flatnonzero(folds == fold)
-            found[n, rows] = logits(net, source, rows, without)[:, OUTCOMES.index(OUTCOME)]
+            found[n, rows] = logits(net, source, rows, without)[:, net.outcomes.index(OUTCOME)]
     return found
 
 

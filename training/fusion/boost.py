@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from training.datasets.table import Table
 from training.fusion.folds import FOLDS
-from training.fusion.kept import kept
+from training.fusion.kept import digest_of, kept
 from training.fusion.trees import FIXED_COLUMNS, flat
 from training.progress import bar
 
@@ -25,8 +25,13 @@ class Aim(StrEnum):
     """What trees are fitted to. The last two need the gain of an alert in each hour (`training.evaluation.utility`)."""
 
     CHANCE = "chance"  # log-odds of the label
+    COURSE = "course"  # log-odds of how near the outcome a stay came (`training.datasets.stays.course_of`)
     WORTH = "worth"  # log-odds that an alert gains rather than costs, each hour weighed by how much
     GAIN = "gain"  # the gain itself, by squared error
+
+
+OBJECTIVES = {Aim.GAIN: "regression", Aim.COURSE: "cross_entropy"}
+"""LightGBM's names; "binary" for the other aims, whose targets are 0 or 1."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class TreeSettings:
 
     def all(self, seed: int) -> dict[str, Any]:
         return {
-            "objective": "regression" if self.aim == Aim.GAIN else "binary",
+            "objective": OBJECTIVES.get(self.aim, "binary"),
             "num_threads": 1,
             "verbose": -1,
             "seed": seed,
@@ -66,6 +71,7 @@ class Lesson(NamedTuple):
     rows: NDArray[np.intp]
     columns: NDArray[np.intp]  # of the flat input, those that vary
     label: NDArray[np.float32]
+    course: NDArray[np.float32]  # the label itself where a data set knows no more
     gain: NDArray[np.float64] | None
     weight: NDArray[np.float32]
     folds: NDArray[np.int8]
@@ -107,7 +113,8 @@ class Field:
     ) -> None:
         self._lesson, self._settings, self._seed, self._title = lesson, settings, seed, title
         self.columns = settings.reads(lesson.columns)
-        facts = (settings, seed, self.columns.tolist(), len(lesson.rows), float(lesson.weight.sum()))
+        taught = [digest_of(lesson.label), digest_of(lesson.course)]
+        facts = (settings, seed, self.columns.tolist(), len(lesson.rows), float(lesson.weight.sum()), taught)
         mark = blake2b(repr(facts).encode(), digest_size=6).hexdigest()
         self._files = None if home is None else home / f"{title.replace(' ', '-')}-{mark}"
 
@@ -189,8 +196,9 @@ def drawn(lesson: Lesson, keep: float, seed: int) -> tuple[NDArray[np.intp], NDA
 
 def aimed(lesson: Lesson, rows: NDArray[np.intp], aim: Aim) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Target and weight of each row for this aim. Raises ValueError when the aim needs gains that there are not."""
-    if aim == Aim.CHANCE:
-        return lesson.label[rows].astype(np.float64), np.ones(len(rows))
+    if aim in (Aim.CHANCE, Aim.COURSE):
+        taught = lesson.label if aim == Aim.CHANCE else lesson.course
+        return taught[rows].astype(np.float64), np.ones(len(rows))
     if lesson.gain is None:
         raise ValueError(f"trees that aim at {aim} need the gain of an alert")
     gain = lesson.gain[rows]

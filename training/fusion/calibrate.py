@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from training.evaluation.metrics import auroc
 
@@ -42,7 +43,7 @@ def blend_weights(data_sets: Sequence[Array], steps: int = 10) -> tuple[float, f
 
 
 def sigmoid(x: Array) -> Array:
-    result: Array = 1 / (1 + np.exp(-x))
+    result: Array = expit(x)
     return result
 
 

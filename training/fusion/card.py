@@ -89,7 +89,9 @@ and weigh it fourfold.
 Predictors (`services/domain/features`): 45 variables and their statistics over 6, 12, 24 and 72 h, ratios and partial \
 scores of them (SOFA, SIRS, NEWS2, APACHE III's physiology points), age, sex, unit, hours in the unit and the \
 hospital. Outcomes: Sepsis-3 onset within 6 hours as the 2019 challenge labels it (each \
-hour); death in hospital (asked at 6-hour steps of the first 48 h). Missing values stay missing: trees route them, \
+hour); death in hospital (asked at 6-hour steps of the first 48 h). Beside death the networks and one kind of its \
+trees learn its course: how long after discharge patients of CinC 2012 died, and which of eICU's did not go home; that \
+is never an input, and nothing is scored by it. Missing values stay missing: trees route them, \
 the network has a mark for them. Values outside the plausible bounds are dropped, as they are live."""
 
 
@@ -230,7 +232,7 @@ half their utility between hospitals). Recalibrate and choose thresholds on loca
 state.
 - The threshold for death is chosen on CinC 2012, asked at 48 h; where fewer die, as in eICU, it alerts on fewer of \
 the deaths. The band is as wide as the data set needs that needs most.
-- Subgroups by ethnicity: `wardstream evaluate` on eICU's files. Ablation by modality on eICU: docs/models.md.
+- Ablation by modality on eICU: docs/models.md.
 - Contributions say what moved this model, not what caused the illness. Age, sex, unit and time \
 are no variable's (they are in the modality `static`), nor are sums and counts over all that was measured."""
 

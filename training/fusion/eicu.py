@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import training.eicu
 import training.notes
 from services.domain.features import ARRAYS, model_inputs
+from training.datasets.stays import course_of
 from training.datasets.table import DENSE, Table, cache_name, load
 from training.eicu.dataset import AS_OF_MS, Stay, load_stays
 from training.eicu.targets import read_targets
@@ -42,14 +43,17 @@ def _build(path: Path, folder: Path) -> Table:
     folder.mkdir(parents=True, exist_ok=True)
     for name in NAMES:
         np.save(folder / f"input-{name}.npy", np.stack([row[name] for row in rows]))
-    np.save(folder / f"label-{OUTCOME}.npy", np.array([stay.death for stay in stays], np.float32))
+    labels = {OUTCOME: [stay.death for stay in stays], course_of(OUTCOME): [stay.course for stay in stays]}
+    for label, values in labels.items():
+        np.save(folder / f"label-{label}.npy", np.array(values, np.float32))
     np.save(folder / "hours.npy", np.full(len(stays), HOURS, np.float32))
     np.save(folder / "stay.npy", np.arange(len(stays), dtype=np.int32))
     about = {
         "inputs": list(NAMES),
-        "labels": [OUTCOME],
+        "labels": list(labels),
         "patients": [stay.patient for stay in stays],
         "groups": [f"eicu-{stay.hospital}" for stay in stays],
+        "subgroups": {"ethnicity": [stay.ethnicity for stay in stays]},
     }
     (folder / "done.json").write_text(json.dumps(about))
     table = load(folder)

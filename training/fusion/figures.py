@@ -76,6 +76,7 @@ class Rows:
         self._fold = row_folds(table)[rows]
         self._gain = None if gain is None else gain[rows]
         self._static = table.inputs["static"]
+        self._told = {name: np.array(values, object)[self._stay] for name, values in table.subgroups.items()}
 
     def judged(self, judged: Judged, k: int) -> dict[str, Any]:
         """All figures of the model."""
@@ -98,7 +99,7 @@ class Rows:
         return row
 
     def subgroups(self, judged: Judged, k: int) -> list[dict[str, Any]]:
-        """By age, sex and unit: numbers, discrimination, calibration."""
+        """By age, sex, unit and what the data set tells besides: numbers, discrimination, calibration."""
         _, first, place = np.unique(self._stay, return_index=True, return_inverse=True)
         by_stay = [common_groups(values) for values in np.asarray(self._static[self._rows[first]])]
         scores = Scores(
@@ -107,7 +108,7 @@ class Rows:
             risk=calibrate.sigmoid(judged.logit[self._rows, k]),
             patient=np.unique(self._patient, return_inverse=True)[1],
             hours=np.zeros(len(self._rows)),
-            groups={name: np.array([g[name] for g in by_stay], object)[place] for name in by_stay[0]},
+            groups={name: np.array([g[name] for g in by_stay], object)[place] for name in by_stay[0]} | self._told,
         )
         return subgroups(scores, GROUP_REPEATS)
 

@@ -1,6 +1,7 @@
 """Arrays that are worked out once: kept in a file that is whole, or not there."""
 
 from collections.abc import Callable
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -19,3 +20,8 @@ def kept(file: Path | None, make: Callable[[], NDArray[np.float32]]) -> NDArray[
         part.replace(file)
     found: NDArray[Any] = np.load(file)
     return found
+
+
+def digest_of(array: NDArray[Any]) -> str:
+    """Names the array's content."""
+    return blake2b(np.ascontiguousarray(array).tobytes(), digest_size=6).hexdigest()

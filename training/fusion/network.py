@@ -175,6 +175,15 @@ class FusionNet(nn.Module):
         return logits
 
 
+def with_heads(net: FusionNet, outcomes: tuple[str, ...]) -> FusionNet:
+    """The network itself, with its heads for these of its outcomes alone."""
+    places = [net.outcomes.index(outcome) for outcome in outcomes]
+    heads = nn.Linear(net.sizes.width, len(outcomes))
+    heads.load_state_dict({name: value[places] for name, value in net.heads.state_dict().items()})
+    net.heads, net.outcomes = heads, outcomes
+    return net
+
+
 class Together(nn.Module):
     """The mean of several networks' logits: what ships is an average over seeds."""
 

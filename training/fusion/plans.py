@@ -51,7 +51,12 @@ _MORTALITY = {
 }
 MORTALITY_TREES = (
     TreeSettings(300, _MORTALITY, weight=1 / 4),
-    TreeSettings(300, {**_MORTALITY, "extra_trees": True, "num_leaves": 31, "feature_fraction": 0.15}, weight=1 / 4),
+    TreeSettings(
+        300,
+        {**_MORTALITY, "extra_trees": True, "num_leaves": 31, "feature_fraction": 0.15},
+        Aim.COURSE,
+        weight=1 / 4,
+    ),
     TreeSettings(300, {**_MORTALITY, "num_leaves": 7, "min_data_in_leaf": 40, "lambda_l2": 2.5}, weight=1 / 4),
     TreeSettings(
         150,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from services.domain.features import ARRAYS
 from training.fusion.data import Minibatch, Source, batches, tensors, without_some
+from training.fusion.kept import digest_of
 from training.fusion.network import KNOTS, RAMPED, FusionNet, Sizes
 from training.progress import bar
 
@@ -137,7 +138,7 @@ def train(
 
 def _mark(settings: Settings, sources: Sequence[Source]) -> dict[str, Any]:
     """What a checkpoint must have been made with to be gone on from."""
-    data = [(len(s.table), len(s.rows), int(s.rows.sum()), s.repeat, sorted(s.table.labels)) for s in sources]
+    data = [(len(s.table), digest_of(s.rows), s.repeat, digest_of(s.labels(s.rows))) for s in sources]
     return {**asdict(settings), "data": data}
 
 
@@ -156,6 +157,7 @@ def _save(file: Path, net: FusionNet, optimiser: Any, state: dict[str, Any], bes
             "state": state,
             "best": best,
             "settings": mark,
+            "outcomes": net.outcomes,
         },
         part,
     )

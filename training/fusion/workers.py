@@ -100,8 +100,9 @@ def _networks(shop: Workshop) -> Iterator[Part]:
 
 def _checks(shop: Workshop) -> Iterator[Part]:
     """The controls, and the trees of transfer between units."""
-    for data_set, table in shop.tables.items():
-        for outcome in table.labels:
+    for outcome in shop.outcomes:
+        for data_set in shop.knowing(outcome):
+            table = shop.tables[data_set]
             kinds, title = shop.plan.trees[outcome], f"{outcome} {data_set}"
             rows = len(table) * kinds[0].keep * FOLDS
             for name, trees in (*((c, SETTINGS.trees) for c in CONTROLS), (PLAIN, PLAIN_TREES)):

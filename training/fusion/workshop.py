@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from training.datasets.stays import course_of
 from training.datasets.table import Table, merge
 from training.fusion.boost import Field, Lesson, TreeSettings, kinds_of, usable_columns
 from training.fusion.choose import FULL, NOTE, Gains, Masks, Tables, of_hours_asked, patterns
 from training.fusion.data import Source
 from training.fusion.folds import FOLDS, row_folds, stopping_rows
 from training.fusion.kept import kept
-from training.fusion.network import OUTCOMES, FusionNet
+from training.fusion.network import OUTCOMES, FusionNet, with_heads
 from training.fusion.served import PLAYERS
 from training.fusion.train import Score, Settings, logits, one_thread, train
 from training.fusion.trees import TABULAR
@@ -59,6 +60,12 @@ class Workshop:
         return tuple(o for o in OUTCOMES if any(o in t.labels for t in self.tables.values()))
 
     @cached_property
+    def taught(self) -> tuple[str, ...]:
+        """What the networks learn: the outcomes, and the course of those whose course is known."""
+        courses = map(course_of, self.outcomes)
+        return (*self.outcomes, *(c for c in courses if any(c in t.labels for t in self.tables.values())))
+
+    @cached_property
     def folds(self) -> Folds:
         return {name: row_folds(table) for name, table in self.tables.items()}
 
@@ -93,7 +100,8 @@ class Workshop:
         watched = [_source(t, seen[n] & stopping[n], self.outcomes) for n, t in self.tables.items()]
         settings = replace(self.plan.network, seed=100 * seed + fold)
         file, title = self.home / f"network-{seed}-{fold}.pt", f"network {seed}, fold {fold}"
-        return train(training, validation(watched), settings, file, title)
+        net, state = train(training, validation(watched), settings, file, title)
+        return with_heads(net, self.outcomes), state
 
     def held(self, fold: int) -> dict[str, NDArray[np.intp]]:
         """The rows of the fold, by data set."""
@@ -113,15 +121,16 @@ class Workshop:
         """The network that ships: trained on all rows for so many epochs."""
         everyone = self._sources({n: np.ones(len(t), np.bool_) for n, t in self.tables.items()})
         settings = replace(self.plan.network, seed=100 * seed + FOLDS, epochs=epochs, patience=epochs + 1)
-        return train(everyone, _unwatched, settings, self.home / f"network-{seed}.pt", f"network {seed}, all")[0]
+        file, title = self.home / f"network-{seed}.pt", f"network {seed}, all"
+        return with_heads(train(everyone, _unwatched, settings, file, title)[0], self.outcomes)
 
     def _sources(self, chosen: Masks) -> list[Source]:
         """What the network is trained on: of stays with one outcome, the hour asked about more than the others."""
         found = []
         for name, table in self.tables.items():
             asked_about, often = of_hours_asked(table, name in self.gains), self.plan.repeat.get(name, ASKED)
-            found.append(_source(table, chosen[name] & asked_about, self.outcomes, often))
-            found.append(_source(table, chosen[name] & ~asked_about, self.outcomes, often * EARLIER))
+            found.append(_source(table, chosen[name] & asked_about, self.taught, often))
+            found.append(_source(table, chosen[name] & ~asked_about, self.taught, often * EARLIER))
         return [source for source in found if len(source.rows)]
 
 
@@ -135,11 +144,12 @@ def lesson_of(tables: Tables, gains: Gains, folds: Folds, outcome: str) -> Lesso
     names = [n for n, t in tables.items() if outcome in t.labels]
     table = tables[names[0]] if len(names) == 1 else merge([tables[n] for n in names], TABULAR, outcome)
     label = table.labels[outcome]
+    course = np.concatenate([tables[n].labels.get(course_of(outcome), tables[n].labels[outcome]) for n in names])
     rows = np.flatnonzero(~np.isnan(label))
     gain = gains[names[0]] if len(names) == 1 and names[0] in gains else None
     weight = np.concatenate([np.where(of_hours_asked(tables[n], n in gains), 1.0, EARLIER) for n in names])
     split = np.concatenate([folds[n] for n in names])
-    return Lesson(table, rows, usable_columns(table, rows), label, gain, weight.astype(np.float32), split)
+    return Lesson(table, rows, usable_columns(table, rows), label, course, gain, weight.astype(np.float32), split)
 
 
 @one_thread()

@@ -30,7 +30,7 @@ def home(tmp_path: Path) -> Path:
         for fold in range(FOLDS):
             torch.manual_seed(10 * seed + fold)
             net = FusionNet(PLAN.network.sizes, OUTCOMES)
-            torch.save({"best": net.state_dict()}, tmp_path / f"network-{seed}-{fold}.pt")
+            torch.save({"best": net.state_dict(), "outcomes": net.outcomes}, tmp_path / f"network-{seed}-{fold}.pt")
     return tmp_path
 
 

@@ -16,7 +16,7 @@ def compared(leaves: int) -> dict[str, float]:
     made = table(400)
     rows, ones = np.arange(400), np.ones(400, np.float32)
     label = made.labels[OUTCOMES[0]]
-    lesson = Lesson(made, rows, np.arange(WIDTH), label, None, ones, np.zeros(400, np.int8))
+    lesson = Lesson(made, rows, np.arange(WIDTH), label, label, None, ones, np.zeros(400, np.int8))
     grown = [Field(lesson, TreeSettings(20, {"num_leaves": leaves}, weight=0.5), seed).whole() for seed in (1, 2)]
     return agreement(*contributions(lesson, grown, ROWS))
 

@@ -1,9 +1,11 @@
 """No figure rests on a patient that trained what scored it, or chose what was applied to it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from tests.unit.training.support_fusion import table
 from training.datasets.table import Table
@@ -26,7 +28,9 @@ def lesson(made: Table, **changed: object) -> Lesson:
     weight = np.ones(len(made), np.float32)
     label = made.labels[SEPSIS]
     gain, _ = gains(label, made.stay)
-    return Lesson(made, rows, usable_columns(made, rows), label, gain, weight, row_folds(made))._replace(**changed)
+    return Lesson(made, rows, usable_columns(made, rows), label, label, gain, weight, row_folds(made))._replace(
+        **changed
+    )
 
 
 def parts(made: Table, seed: int = 0) -> Parts:
@@ -101,6 +105,26 @@ def test_a_fold_is_scored_by_trees_that_have_not_seen_its_labels() -> None:
     assert not np.array_equal(one[~here], two[~here])
 
 
+def test_trees_that_learn_the_course_tell_the_worse_from_the_better_among_those_without_the_outcome() -> None:
+    made = table(ROWS)
+    label = made.labels[SEPSIS]
+    worse = np.nan_to_num(made.inputs["series"][:, 3, 0]) > 0
+    taught = lesson(made, course=np.where(label > 0, 1, np.where(worse, 0.5, 0)).astype(np.float32))
+    score = Field(taught, replace(SMALL, trees=40, aim=Aim.COURSE)).cross_fit()
+    without = label == 0
+    assert roc_auc_score(worse[without], score[without]) > 0.9
+
+
+def test_trees_grown_on_other_labels_are_not_taken_up(tmp_path: Path) -> None:
+    made = table(ROWS)
+    one = Field(lesson(made), SMALL, home=tmp_path).cross_fit()
+    other = with_other_labels(made, made.stay % 2 == 0)
+    assert np.array_equal(
+        Field(lesson(other), SMALL, home=tmp_path).cross_fit(), Field(lesson(other), SMALL).cross_fit()
+    )
+    assert np.array_equal(Field(lesson(made), SMALL, home=tmp_path).cross_fit(), one)
+
+
 def test_rows_that_stop_the_network_are_whole_patients_of_every_fold() -> None:
     made = table(ROWS)
     chosen = stopping_rows(made)
@@ -124,6 +148,8 @@ def test_trees_aim_at_what_they_are_told() -> None:
     taught = lesson(made)
     gain, _ = gains(made.labels[SEPSIS], made.stay)
     assert np.array_equal(aimed(taught, taught.rows, Aim.CHANCE)[0], made.labels[SEPSIS])
+    course = np.linspace(0, 1, ROWS, dtype=np.float32)
+    assert np.array_equal(aimed(taught._replace(course=course), taught.rows, Aim.COURSE)[0], course)
     assert np.array_equal(aimed(taught, taught.rows, Aim.GAIN)[0], gain)
     target, weight = aimed(taught, taught.rows, Aim.WORTH)
     assert np.allclose(np.where(target > 0, weight, -weight), gain)

@@ -94,6 +94,15 @@ def test_a_subgroup_s_figures_are_of_its_patients_alone() -> None:
     assert by_sex["male"]["auroc"] > 0.99
     assert by_sex["female"]["auroc"] < 0.6
     assert by_sex["male"]["auroc_ci"][0] <= by_sex["male"]["auroc"] <= by_sex["male"]["auroc_ci"][1]
+    told = replace(
+        stays, subgroups={"ethnicity": ["Asian" if n % 2 else "African American" for n in range(len(stays.patients))]}
+    )
+    by_told = Rows(told, SEPSIS, np.arange(4000), gains(label, stays.stay)[0]).subgroups(judged_by(score), 0)
+    assert by_told[: len(rows)] == rows
+    assert [(row["value"], row["n_patients"]) for row in by_told[len(rows) :]] == [
+        ("African American", 50),
+        ("Asian", 50),
+    ]
     few = Rows(stays, SEPSIS, np.arange(320), gains(label, stays.stay)[0][:320]).subgroups(judged_by(score), 0)
     assert {row["judged"] for row in few} == {False}
     json.dumps(plain(few), allow_nan=False)

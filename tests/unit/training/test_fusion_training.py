@@ -14,7 +14,7 @@ import torch
 from tests.support import ROOT
 from tests.unit.training.support_fusion import source
 from training.fusion.data import batches, without_some
-from training.fusion.network import OUTCOMES, Sizes
+from training.fusion.network import OUTCOMES, Sizes, with_heads
 from training.fusion.train import Settings, logits, train
 
 PLAIN = Settings(
@@ -94,6 +94,15 @@ def test_labels_that_a_data_set_does_not_know_teach_nothing() -> None:
     untouched = FusionNet(PLAIN.sizes, OUTCOMES)
     assert torch.equal(net.heads.weight[1], untouched.heads.weight[1])
     assert not torch.equal(net.heads.weight[0], untouched.heads.weight[0])
+
+
+def test_a_head_that_is_only_learned_from_leaves_the_others_answers_as_they_were() -> None:
+    made = source()
+    net, _ = train([made], rising, PLAIN)
+    before = logits(net, made, made.rows)
+    net = with_heads(net, OUTCOMES[1:])
+    assert net.outcomes == OUTCOMES[1:]
+    assert np.allclose(logits(net, made, made.rows), before[:, 1:], atol=1e-6)
 
 
 def test_modality_dropout_takes_away_what_was_there_and_adds_nothing() -> None:

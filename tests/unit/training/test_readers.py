@@ -91,6 +91,28 @@ def test_cinc2012_reads_its_text_form_with_the_outcome_beside_it(tmp_path: Path)
     assert dict(zip(STATIC, last.arrays["static"].tolist(), strict=True))["unit_surgical"] == 1
 
 
+def test_a_course_falls_with_the_days_that_a_patient_lived_on_after_discharge(tmp_path: Path) -> None:
+    ends = {
+        "death in hospital": "1,6,1,20,18,1",
+        "the day after": "2,6,1,20,21,0",
+        "a year later": "3,6,1,20,385,0",
+        "not known to have died": "4,6,1,20,-1,0",
+        "length of stay not known": "5,6,1,-1,30,0",
+    }
+    for number in range(1, 6):
+        (tmp_path / f"{number}.txt").write_text("Time,Parameter,Value\n00:00,Age,54\n00:07,HR,73\n")
+    header = "RecordID,SAPS-I,SOFA,Length_of_stay,Survival,In-hospital_death"
+    (tmp_path / "Outcomes-a.txt").write_text("\n".join([header, *ends.values()]) + "\n")
+    course = [stay.labels["mortality-course"] for stay in cinc2012.read(tmp_path)]
+    died, after, later, lived, unknown = (float(c[0]) for c in course)
+    assert died == 1
+    assert lived == 0 < later < unknown < after < cinc2012.AFTERWARDS < died
+    (tmp_path / "Outcomes-a.txt").write_text("RecordID,In-hospital_death\n1,1\n2,0\n")
+    bare = [float(stay.labels["mortality-course"][0]) for stay in cinc2012.read(tmp_path)]
+    assert bare[:2] == [1, 0]
+    assert np.isnan(bare[2:]).all()
+
+
 @pytest.mark.parametrize(("read", "name"), [(cinc2019.read, ".psv"), (cinc2012.read, ".txt")])
 def test_an_empty_folder_is_named(read: object, name: str, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=name):

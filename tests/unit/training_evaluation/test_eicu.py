@@ -9,6 +9,7 @@ from services.domain.events import Document, Observation
 from services.domain.features.variables import MODEL_VARIABLES
 from tests.support import shared
 from training.eicu import observations
+from training.eicu.cohort import NOT_HOME
 from training.eicu.dataset import AS_OF, AS_OF_MS, Stay, load_stays
 from training.eicu.tables import OUTCOME_COLUMNS, read_cut
 
@@ -17,11 +18,11 @@ TABLES = {
     "patient": (
         "patientunitstayid,patienthealthsystemstayid,gender,age,ethnicity,hospitalid,apacheadmissiondx,admissionheight,"
         "hospitaladmitoffset,hospitaldischargeoffset,hospitaldischargestatus,unittype,admissionweight,uniquepid,"
-        "unitdischargeoffset,unitdischargestatus\n"
-        '1,11,Female,> 89,Caucasian,7,"Sepsis, pulmonary",160,-60,5000,Expired,MICU,62,002-1,3000,Alive\n'
-        "2,12,Male,50,Hispanic,8,,1,-10,1439,Alive,CCU-CTICU,80,002-2,1000,Alive\n"
-        "3,13,Male,61,Asian,8,CABG,170,-10,9000,Alive,CCU-CTICU,80,002-3,2000,Alive\n"
-        "4,14,Male,61,Asian,8,CABG,170,-10,9000,,CCU-CTICU,80,002-4,2000,Alive\n"
+        "unitdischargeoffset,unitdischargestatus,hospitaldischargelocation\n"
+        '1,11,Female,> 89,Caucasian,7,"Sepsis, pulmonary",160,-60,5000,Expired,MICU,62,002-1,3000,Alive,Death\n'
+        "2,12,Male,50,Hispanic,8,,1,-10,1439,Alive,CCU-CTICU,80,002-2,1000,Alive,Home\n"
+        "3,13,Male,61,Asian,8,CABG,170,-10,9000,Alive,CCU-CTICU,80,002-3,2000,Alive,Rehabilitation\n"
+        "4,14,Male,61,Asian,8,CABG,170,-10,9000,,CCU-CTICU,80,002-4,2000,Alive,\n"
     ),
     "vitalAperiodic": (
         "vitalaperiodicid,patientunitstayid,observationoffset,noninvasivesystolic,noninvasivediastolic,noninvasivemean\n"
@@ -90,6 +91,18 @@ def test_what_was_entered_after_24_hours_is_not_known_before(stays: dict[int, St
     rates = [f.value for f in stays[1].facts if isinstance(f, Observation) and f.code.code == "9279-1"]
     assert 33 not in rates
     assert 22 in rates
+
+
+def test_a_course_is_worse_the_nearer_a_stay_came_to_death(folder: Path, stays: dict[int, Stay]) -> None:
+    assert (stays[1].course, stays[3].course) == (1.0, NOT_HOME)
+    for end, course in ((TABLES["patient"].replace("Rehabilitation", "Home"), 0.0), (_unlocated(), 0.0)):
+        (folder / "patient.csv.gz").write_bytes(gzip.compress(end.encode()))
+        assert {stay.stay: stay.course for stay in load_stays(folder)} == {1: 1.0, 3: course}
+
+
+def _unlocated() -> str:
+    """The table without where they went, which evaluation does not need."""
+    return "".join(line.rpartition(",")[0] + "\n" for line in TABLES["patient"].splitlines())
 
 
 def test_no_outcome_column_is_ever_read(folder: Path, stays: dict[int, Stay]) -> None:
