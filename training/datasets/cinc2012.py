@@ -5,7 +5,7 @@ columns and `RecordID`. `Outcomes-*.txt` is looked for in the folder and beside 
 """
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from math import exp, nan
 from pathlib import Path
 
@@ -71,9 +71,8 @@ Outcome = tuple[float, float]  # death in hospital, the course
 
 def read(path: Path) -> Iterator[Stay]:
     """The stays in order of their record number. Raises FileNotFoundError when there is none."""
-    folder = path if path.is_dir() else path.parent
-    outcomes = _outcomes([*folder.glob("Outcomes*.txt"), *folder.parent.glob("Outcomes*.txt")])
-    tables = sorted(folder.glob("*.parquet")) if path.is_dir() else [path]
+    outcomes = {name: _outcome(row) for name, row in outcome_rows(path).items()}
+    tables = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     if tables and tables[0].suffix == ".parquet":
         for table in tables:
             for name, entries in _from_parquet(table):
@@ -86,15 +85,20 @@ def read(path: Path) -> Iterator[Stay]:
         yield _stay(file.stem, _from_text(file), outcomes)
 
 
-def _outcomes(files: Iterable[Path]) -> dict[str, Outcome]:
-    outcomes: dict[str, Outcome] = {}
-    for file in files:
+def outcome_rows(path: Path) -> dict[str, dict[str, str]]:
+    """The rows of each `Outcomes*.txt` in the folder of the data and beside it, by record number."""
+    folder = path if path.is_dir() else path.parent
+    found: dict[str, dict[str, str]] = {}
+    for file in (*folder.glob("Outcomes*.txt"), *folder.parent.glob("Outcomes*.txt")):
         with file.open(newline="") as lines:
-            for row in csv.DictReader(lines):
-                death = float(row["In-hospital_death"])
-                survival, stay = (float(row.get(name) or -1) for name in ("Survival", "Length_of_stay"))
-                outcomes[row["RecordID"].strip()] = death, max(death, course(survival, stay))
-    return outcomes
+            found |= {row["RecordID"].strip(): row for row in csv.DictReader(lines)}
+    return found
+
+
+def _outcome(row: dict[str, str]) -> Outcome:
+    death = float(row["In-hospital_death"])
+    survival, stay = (float(row.get(name) or -1) for name in ("Survival", "Length_of_stay"))
+    return death, max(death, course(survival, stay))
 
 
 def course(survival: float, stay: float) -> float:

@@ -63,7 +63,7 @@ class Stay:
     decisions: list[float]  # hours after admission to the unit at which a score is asked for
     labels: dict[str, NDArray[np.float32]] = field(
         default_factory=dict
-    )  # per outcome (and its course), one per decision; NaN unknown
+    )  # by outcome and course, one per decision or NaN
     group: str = ""  # what must not be split: the hospital in eICU
 
     @property

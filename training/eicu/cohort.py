@@ -9,7 +9,7 @@ from training.eicu.tables import CUT_MINUTES, read_table
 AGE_TOP_CODED = 90.0
 """eICU writes '> 89' for these."""
 NOT_HOME = 0.25
-"""The course of a patient who was discharged alive, and not to home; 1 for death, 0 for home or not known."""
+"""The course of a patient who was discharged alive, and not to home as far as is known; 1 for death, 0 for home."""
 
 
 def read_cohort(folder: Path) -> pd.DataFrame:
@@ -18,8 +18,8 @@ def read_cohort(folder: Path) -> pd.DataFrame:
     Columns: `patient` (uniquepid), `hospital`, `death` (bool, in this hospital stay), `course` (see
     `training.datasets.stays.course_of`; never a feature), `age`, `sex`, `ethnicity`, `unit`, `admission_offset` (min),
     `admission_diagnosis`, `height` (cm), `weight` (kg), `apache_iva` (published predicted in-hospital mortality, NaN
-    where there is none; a comparison, never a feature). Stays without a known
-    outcome are left out. Raises FileNotFoundError.
+    where there is none; a comparison, never a feature). Stays without a known outcome are left out. A table that has no
+    `hospitaldischargelocation` is read as if all had gone home. Raises FileNotFoundError.
     """
     patient = read_table(folder, "patient")
     if patient is None:

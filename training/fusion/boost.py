@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from training.datasets.table import Table
 from training.fusion.folds import FOLDS
-from training.fusion.kept import digest_of, kept
+from training.fusion.kept import digest_of, kept, mark_of
 from training.fusion.trees import FIXED_COLUMNS, flat
 from training.progress import bar
 
@@ -114,8 +113,8 @@ class Field:
         self._lesson, self._settings, self._seed, self._title = lesson, settings, seed, title
         self.columns = settings.reads(lesson.columns)
         taught = [digest_of(lesson.label), digest_of(lesson.course)]
-        facts = (settings, seed, self.columns.tolist(), len(lesson.rows), float(lesson.weight.sum()), taught)
-        mark = blake2b(repr(facts).encode(), digest_size=6).hexdigest()
+        weight = float(lesson.weight.sum())
+        mark = mark_of(settings, seed, self.columns.tolist(), len(lesson.rows), weight, taught)
         self._files = None if home is None else home / f"{title.replace(' ', '-')}-{mark}"
 
     def cross_fit(self) -> NDArray[np.float32]:
@@ -136,8 +135,7 @@ class Field:
 
     def ask(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Raw scores of rows of the table by the booster that is trained on all of the lesson's."""
-        mark = blake2b(rows.tobytes(), digest_size=6).hexdigest()
-        file = self._file(f"asked-{mark}.npy")
+        file = self._file(f"asked-{digest_of(rows)}.npy")
         return kept(file, lambda: predict(self.grow(None), self._lesson.table, rows, self.columns))
 
     def grow(self, fold: int | None) -> Any:

@@ -91,7 +91,7 @@ scores of them (SOFA, SIRS, NEWS2, APACHE III's physiology points), age, sex, un
 hospital. Outcomes: Sepsis-3 onset within 6 hours as the 2019 challenge labels it (each \
 hour); death in hospital (asked at 6-hour steps of the first 48 h). Beside death the networks and one kind of its \
 trees learn its course: how long after discharge patients of CinC 2012 died, and which of eICU's did not go home; that \
-is never an input, and nothing is scored by it. Missing values stay missing: trees route them, \
+is never an input, and no figure is of it. Missing values stay missing: trees route them, \
 the network has a mark for them. Values outside the plausible bounds are dropped, as they are live."""
 
 

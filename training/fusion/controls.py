@@ -5,7 +5,6 @@ folds of the model, so that the comparison is paired.
 """
 
 from dataclasses import replace
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from services.domain.features.static import STATIC
 from services.domain.features.variables import INDEX, VITALS
 from training.fusion.boost import Field, Lesson, TreeSettings, drawn, matrix
 from training.fusion.folds import FOLDS
-from training.fusion.kept import kept
+from training.fusion.kept import digest_of, kept, mark_of
 from training.progress import progress
 
 VARIABLES, STATISTICS = SHAPE
@@ -66,8 +65,8 @@ def control(name: str, lesson: Lesson, title: str, keep: float = 1.0, home: Path
 def plain(lesson: Lesson, title: str, keep: float = 1.0, home: Path | None = None) -> NDArray[np.float32]:
     """Out-of-fold log-odds of PLAIN; with `home` kept there."""
     columns = np.intersect1d(lesson.columns, PLAIN_COLUMNS)
-    facts = (columns.tolist(), keep, len(lesson.rows), float(np.nansum(lesson.label)), float(lesson.weight.sum()))
-    mark = blake2b(repr(facts).encode(), digest_size=6).hexdigest()
+    weight, label = float(lesson.weight.sum()), digest_of(lesson.label)
+    mark = mark_of(columns.tolist(), keep, len(lesson.rows), weight, label)
     file = None if home is None else home / f"control-{PLAIN}-{title}-{mark}.npy".replace(" ", "-")
     return kept(file, lambda: _plain(lesson, columns, title, keep))
 

@@ -22,6 +22,11 @@ def kept(file: Path | None, make: Callable[[], NDArray[np.float32]]) -> NDArray[
     return found
 
 
+def mark_of(*facts: object) -> str:
+    """Names what an array or a booster was made from."""
+    return blake2b(repr(facts).encode(), digest_size=6).hexdigest()
+
+
 def digest_of(array: NDArray[Any]) -> str:
     """Names the array's content."""
     return blake2b(np.ascontiguousarray(array).tobytes(), digest_size=6).hexdigest()

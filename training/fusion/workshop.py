@@ -57,13 +57,12 @@ class Workshop:
 
     @cached_property
     def outcomes(self) -> tuple[str, ...]:
-        return tuple(o for o in OUTCOMES if any(o in t.labels for t in self.tables.values()))
+        return tuple(filter(self.knowing, OUTCOMES))
 
     @cached_property
     def taught(self) -> tuple[str, ...]:
         """What the networks learn: the outcomes, and the course of those whose course is known."""
-        courses = map(course_of, self.outcomes)
-        return (*self.outcomes, *(c for c in courses if any(c in t.labels for t in self.tables.values())))
+        return (*self.outcomes, *filter(self.knowing, map(course_of, self.outcomes)))
 
     @cached_property
     def folds(self) -> Folds:

@@ -8,7 +8,7 @@ Parameters, codes, units and factors are those that training reads (`training.da
 means that it is missing. Without an `Outcomes*.txt` beside the data nobody is discharged.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from csv import DictReader
 from functools import partial
 from itertools import groupby, islice, pairwise
@@ -20,7 +20,7 @@ from services.local.replay.births import birth_date
 from services.local.replay.chart import ALIVE, EXPIRED, Chart, Measured
 from services.local.replay.source import HOUR_MS, Item, Stay, arrival_ms
 from services.local.replay.variables import LABELS
-from training.datasets.cinc2012 import PARAMETERS, UNITS
+from training.datasets.cinc2012 import PARAMETERS, UNITS, outcome_rows
 
 PANEL = "ICU-SET^Results of one time^L"
 DESCRIPTORS = frozenset({"RecordID", "Age", "Gender", "Height", "ICUType", "Weight"})
@@ -40,22 +40,14 @@ class Cinc2012:
 
     def stays(self, limit: int | None) -> Iterator[Stay]:
         """In order of record number. Raises FileNotFoundError."""
-        folder = self._path if self._path.is_dir() else self._path.parent
-        outcomes = read_outcomes([*folder.glob("Outcomes*.txt"), *folder.parent.glob("Outcomes*.txt")])
+        outcomes = {name: _outcome(row) for name, row in outcome_rows(self._path).items()}
         for record, load in islice(_records(self._path), limit):
             arrival = arrival_ms(self.name, record)
             yield Stay(record, arrival, arrival, partial(_items, record, load, arrival, outcomes.get(record)))
 
 
-def read_outcomes(files: Iterable[Path]) -> dict[str, Outcome]:
-    """Outcomes by record number."""
-    found: dict[str, Outcome] = {}
-    for file in files:
-        with file.open(newline="") as lines:
-            for row in DictReader(lines):
-                days = float(row.get("Length_of_stay") or -1)
-                found[row["RecordID"].strip()] = (row["In-hospital_death"].strip() == "1", days)
-    return found
+def _outcome(row: dict[str, str]) -> Outcome:
+    return row["In-hospital_death"].strip() == "1", float(row.get("Length_of_stay") or -1)
 
 
 def _items(record: str, load: Callable[[], list[Entry]], arrival: int, outcome: Outcome | None) -> Iterator[Item]:

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from tests.unit.training.support_fusion import table
 from training.datasets.table import Table
 from training.evaluation.utility import gains
-from training.fusion import calibrate
+from training.fusion import calibrate, controls
 from training.fusion.boost import Aim, Field, Lesson, TreeSettings, aimed, drawn, usable_columns
 from training.fusion.choose import COVERAGE, FULL, Parts, calibrated, choose, nested, patterns
 from training.fusion.folds import FOLDS, row_folds, stopping_rows
@@ -123,6 +123,14 @@ def test_trees_grown_on_other_labels_are_not_taken_up(tmp_path: Path) -> None:
         Field(lesson(other), SMALL, home=tmp_path).cross_fit(), Field(lesson(other), SMALL).cross_fit()
     )
     assert np.array_equal(Field(lesson(made), SMALL, home=tmp_path).cross_fit(), one)
+
+
+def test_a_control_fitted_to_other_labels_is_not_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controls, "_plain", lambda lesson, *_: lesson.label)  # the boosting itself takes minutes
+    made = table(ROWS)
+    as_many = replace(made, labels={o: values[::-1].copy() for o, values in made.labels.items()})
+    for one in (made, as_many, made):
+        assert np.array_equal(controls.plain(lesson(one), "made up", home=tmp_path), one.labels[SEPSIS])
 
 
 def test_rows_that_stop_the_network_are_whole_patients_of_every_fold() -> None:

@@ -69,6 +69,15 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(tmp_path: Path) -> No
     assert np.array_equal(logits(net, made, made.rows), whole)
 
 
+def test_a_run_on_other_labels_begins_anew(tmp_path: Path) -> None:
+    first, other = source(), source()
+    other.table.labels[OUTCOMES[0]] = first.table.labels[OUTCOMES[0]][::-1].copy()
+    train([first], rising, PLAIN, tmp_path / "run.pt")
+    net, _ = train([other], rising, PLAIN, tmp_path / "run.pt")
+    anew, _ = train([other], rising, PLAIN)
+    assert np.array_equal(logits(net, other, other.rows), logits(anew, other, other.rows))
+
+
 def test_early_stopping_keeps_the_best_epoch() -> None:
     values = iter([0.1, 0.5, 0.4, 0.3, 0.2, 0.9])
     _, state = train([source()], lambda net: next(values), replace(PLAIN, epochs=6, patience=3))
