@@ -133,8 +133,8 @@ def _figures(fitted: Fitted, shop: Workshop) -> dict[str, Any]:
 def _report(fitted: Fitted, folder: Path) -> None:
     print(f"wrote {folder}; epochs of the fold networks: {fitted.epochs}")
     for k, outcome in enumerate(fitted.outcomes):
-        share = float(fitted.choice.calibration.trees[k])
-        print(f"{outcome}: blend of network {1 - share:.2f} and trees {share:.2f}; figures: the card in that folder")
+        without, share = fitted.choice.calibration.network[:, k]
+        print(f"{outcome}: the network's weight {share:.2f}, without series {without:.2f}; figures: the card there")
 
 
 def _elsewhere(args: argparse.Namespace) -> int:

@@ -3,14 +3,12 @@
     python -m training.fusion.ablation --data DATA --json FILE    # after `wardstream train fusion --data DATA`
 
 The models are those that the card's figures come from: every stay is scored by networks and trees that have not seen
-its hospital, in the blend that ships, with each seed. Without series the network answers alone, as it does when it
-serves; without static data the trees read none either. `training.eicu.ablation` does the same with plain models
-fitted anew for each set.
+its hospital, in the blend that ships, with each seed. `training.eicu.ablation` does the same with plain models fitted
+anew for each set.
 """
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,31 +16,32 @@ import torch
 from numpy.typing import NDArray
 
 from services.domain.features import MODALITIES
-from services.domain.features.derived import DERIVED
 from services.local.stack import MODEL_REPOSITORY
 from training.datasets.table import Table
 from training.eicu.ablation import SETS, as_table, report
 from training.eicu.dataset import load_stays
 from training.fusion import plans
-from training.fusion.boost import Field, Lesson, kinds_of
+from training.fusion.boost import Field, kinds_of
 from training.fusion.calibrate import sigmoid
-from training.fusion.choose import NOTE, SERIES, STATIC, Tables
+from training.fusion.choose import NOTE, Tables
 from training.fusion.data import Source
 from training.fusion.folds import FOLDS, row_folds
 from training.fusion.network import OUTCOMES, FusionNet
 from training.fusion.publish import MODEL
 from training.fusion.train import logits
+from training.fusion.trees import BOTH, SERIES, STATIC_DATA
 from training.fusion.workshop import Plan, lesson_of
 
 EICU, OUTCOME = "eicu", "mortality"
 REPEATS = 1000
-PLACES = {"series": SERIES, "text": NOTE, "static": STATIC}
+PLACES = {"series": SERIES, "text": NOTE, "static": STATIC_DATA}
 
 Float = NDArray[np.float64]
 
 
-def risks(tables: Tables, plan: Plan, home: Path, network: float, trees: float) -> dict[str, Float]:
-    """Out-of-fold risk float64 [seeds, stays] of eICU by set of modalities; `network` and `trees` weigh the blend.
+def risks(tables: Tables, plan: Plan, home: Path, weights: tuple[float, float]) -> dict[str, Float]:
+    """Out-of-fold risk float64 [seeds, stays] of eICU by set of modalities, by the network's weights in the blend
+    without series and with.
 
     Reads the checkpoints of training below `home`. Raises FileNotFoundError where there is none.
     """
@@ -50,9 +49,9 @@ def risks(tables: Tables, plan: Plan, home: Path, network: float, trees: float) 
     found = {}
     for name, members in SETS.items():
         kept = {PLACES[member] for member in members}
-        logit = _network_logits(tables[EICU], plan, home, kept)
-        if SERIES in kept:
-            logit = network * logit + trees * grown[STATIC in kept]
+        pattern = sum(1 << modality for modality in kept)
+        weight = weights[pattern >> SERIES & 1]
+        logit = weight * _network_logits(tables[EICU], plan, home, kept) + (1 - weight) * grown[pattern & BOTH]
         found[name] = sigmoid(logit)
     return found
 
@@ -72,28 +71,18 @@ def _network_logits(table: Table, plan: Plan, home: Path, kept: set[int]) -> Flo
     return found
 
 
-def _tree_scores(tables: Tables, plan: Plan, home: Path) -> dict[bool, Float]:
-    """float64 [seeds, stays] by the fold trees, with the static data (True) and without (False)."""
+def _tree_scores(tables: Tables, plan: Plan, home: Path) -> list[Float]:
+    """float64 [seeds, stays] by the fold trees, by the bits `BOTH` of the pattern of what they read."""
     lesson = lesson_of(tables, {}, {n: row_folds(t) for n, t in tables.items()}, OUTCOME)
-    return {known: _scores(lesson, table, plan, home) for known, table in _tables(lesson.table).items()}
-
-
-def _scores(lesson: Lesson, table: Table, plan: Plan, home: Path) -> Float:
+    rows = np.flatnonzero([group.startswith("eicu-") for group in np.array(lesson.table.groups)[lesson.table.stay]])
     kinds = plan.trees[OUTCOME]
-    found = np.zeros((len(plan.seeds), len(table)))
+    found = [np.zeros((len(plan.seeds), len(rows))) for _ in range(BOTH + 1)]
     for n, seed in enumerate(plan.seeds):
         for name, kind in zip(kinds_of(kinds), kinds, strict=True):
-            title = f"trees {name} {OUTCOME} {seed}"
-            found[n] += kind.weight * Field(lesson, kind, seed, title, home).cross_fit_on(table)
-    return found[:, [group.startswith("eicu-") for group in np.array(table.groups)[table.stay]]]
-
-
-def _tables(table: Table) -> dict[bool, Table]:
-    """The table as it is, and with static data, and what is derived of the age, unknown."""
-    derived = np.array(table.inputs["derived"])
-    derived[:, DERIVED.index("age_shock_index")] = np.nan
-    unknown = {"static": np.full_like(table.inputs["static"], np.nan), "derived": derived}
-    return {True: table, False: replace(table, inputs={**table.inputs, **unknown})}
+            field = Field(lesson, kind, seed, f"trees {name} {OUTCOME} {seed}", home)
+            for pattern, scores in enumerate(found):
+                scores[n] += kind.weight * field.cross_fit(pattern, rows)[rows]
+    return found
 
 
 def main() -> None:
@@ -107,8 +96,8 @@ def main() -> None:
     tables = {n: plans.DATA_SETS[n](places[n], options.home / "tables") for n in ("cinc2012", EICU)}
     shipped = json.loads((MODEL_REPOSITORY / MODEL / "manifest.json").read_text())
     spec = next(outcome for outcome in shipped["outcomes"] if outcome["name"] == OUTCOME)
-    blend = spec["network_weight"], spec["trees_weight"]
-    found = report(load_stays(places[EICU]), risks(tables, plans.FULL, options.home / options.run, *blend), REPEATS)
+    blend = spec["network_weight_without_series"], spec["network_weight"]
+    found = report(load_stays(places[EICU]), risks(tables, plans.FULL, options.home / options.run, blend), REPEATS)
     options.json.write_text(json.dumps(found, indent=1) + "\n")
     print(as_table(found))
 

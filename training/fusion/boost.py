@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from training.datasets.table import Table
 from training.fusion.folds import FOLDS
 from training.fusion.kept import digest_of, kept, mark_of
-from training.fusion.trees import FIXED_COLUMNS, flat
+from training.fusion.trees import BOTH, FIXED_COLUMNS, NOTHING, flat, lacking
 from training.progress import bar
 
 CHUNK = 50_000
@@ -92,11 +92,14 @@ def usable_columns(table: Table, rows: NDArray[np.intp]) -> NDArray[np.intp]:
     return np.flatnonzero(high > low)
 
 
-def matrix(table: Table, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:
-    """float32 [rows, columns] of the flat input, gathered piece by piece."""
-    out = np.empty((len(rows), len(columns)), np.float32)
+def matrix(table: Table, rows: NDArray[np.intp], columns: NDArray[np.intp], pattern: int = BOTH) -> NDArray[np.float32]:
+    """float32 [rows, columns] of the flat input, gathered piece by piece, as if the rows had no more modalities than
+    the pattern."""
+    out, nothing = np.empty((len(rows), len(columns)), np.float32), lacking(pattern)
     for begin in range(0, len(rows), CHUNK):
-        out[begin : begin + CHUNK] = flat(table.inputs, rows[begin : begin + CHUNK])[:, columns]
+        whole = flat(table.inputs, rows[begin : begin + CHUNK])
+        whole[:, nothing] = NOTHING[nothing]
+        out[begin : begin + CHUNK] = whole[:, columns]
     return out
 
 
@@ -117,17 +120,21 @@ class Field:
         mark = mark_of(settings, seed, self.columns.tolist(), len(lesson.rows), weight, taught)
         self._files = None if home is None else home / f"{title.replace(' ', '-')}-{mark}"
 
-    def cross_fit(self) -> NDArray[np.float32]:
-        """Raw score of every row of the table by trees that have not seen its patient: one booster per fold."""
-        return kept(self._file("folds.npy"), lambda: self.cross_fit_on(self._lesson.table))
+    def cross_fit(self, pattern: int = BOTH, rows: NDArray[np.intp] | None = None) -> NDArray[np.float32]:
+        """Raw score of every row of the table, or of `rows` alone (NaN elsewhere), by trees that have not seen its
+        patient: one booster per fold. They read no more modalities than the pattern."""
+        table, folds = self._lesson.table, self._lesson.folds
+        chosen = np.arange(len(table)) if rows is None else rows
 
-    def cross_fit_on(self, table: Table) -> NDArray[np.float32]:
-        """The same of a table whose rows are those of the lesson's, with other inputs."""
-        scores = np.full(len(table), np.nan, np.float32)
-        for fold in range(FOLDS):
-            held = np.flatnonzero(self._lesson.folds == fold)
-            scores[held] = predict(self.grow(fold), table, held, self.columns)
-        return scores
+        def made() -> NDArray[np.float32]:
+            scores = np.full(len(table), np.nan, np.float32)
+            for fold in range(FOLDS):
+                held = chosen[folds[chosen] == fold]
+                scores[held] = predict(self.grow(fold), table, held, self.columns, pattern)
+            return scores
+
+        asked = "" if rows is None else f"-{pattern}-{digest_of(rows)}"
+        return kept(self._file(f"folds{asked}.npy"), made)
 
     def whole(self) -> Grown:
         """The booster that ships: trained on all rows of the lesson."""
@@ -203,10 +210,12 @@ def aimed(lesson: Lesson, rows: NDArray[np.intp], aim: Aim) -> tuple[NDArray[np.
     return (gain, np.ones(len(rows))) if aim == Aim.GAIN else ((gain > 0).astype(np.float64), np.abs(gain))
 
 
-def predict(booster: Any, table: Table, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Raw scores of rows of the table."""
+def predict(
+    booster: Any, table: Table, rows: NDArray[np.intp], columns: NDArray[np.intp], pattern: int = BOTH
+) -> NDArray[np.float32]:
+    """Raw scores of rows of the table, read as `matrix` reads them."""
     parts = [
-        booster.predict(matrix(table, rows[begin : begin + CHUNK], columns), raw_score=True, num_threads=1)
+        booster.predict(matrix(table, rows[begin : begin + CHUNK], columns, pattern), raw_score=True, num_threads=1)
         for begin in range(0, len(rows), CHUNK)
     ]
     return np.concatenate(parts).astype(np.float32) if parts else np.empty(0, np.float32)

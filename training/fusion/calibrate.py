@@ -26,9 +26,9 @@ def platt(logit: Array, label: Array, rounds: int = 50, ridge: float = 1e-3) -> 
     return max(float(w[0]), 0.05), float(w[1])
 
 
-def blend_weights(data_sets: Sequence[Array], steps: int = 10) -> tuple[float, float]:
-    """Weights (summing to 1) of the network's and the trees' logits whose mix ranks best: the largest mean AUROC of the
-    data sets, of equals the least network. A data set is [3, rows]: network, trees, label.
+def network_weight(data_sets: Sequence[Array], steps: int = 10) -> float:
+    """Weight of the network's logits (the rest is the trees') whose mix ranks best: the largest mean AUROC of the data
+    sets, of equals the least network. A data set is [3, rows]: network, trees, label.
 
     Calibration comes after; weights by cross-entropy would pay for the shape of the trees' scores, which need not be
     log-odds of the label.
@@ -38,8 +38,7 @@ def blend_weights(data_sets: Sequence[Array], steps: int = 10) -> tuple[float, f
         np.mean([auroc(label, share * network + (1 - share) * trees) for network, trees, label in data_sets])
         for share in shares
     ]
-    share = float(shares[int(np.argmax(found))])
-    return share, 1 - share
+    return float(shares[int(np.argmax(found))])
 
 
 def sigmoid(x: Array) -> Array:

@@ -48,7 +48,10 @@ def _title(manifest: dict[str, Any]) -> str:
 def _what(fitted: Fitted, manifest: dict[str, Any]) -> str:
     used = list(manifest["modalities_in_use"])
     unused = [m for m in MODALITIES if m not in used]
-    blends = "; ".join(f"{s['name']}: network {s['network_weight']:.2f}" for s in manifest["outcomes"])
+    blends = "; ".join(
+        f"{s['name']}: network {s['network_weight']:.2f}, without series {s['network_weight_without_series']:.2f}"
+        for s in manifest["outcomes"]
+    )
     trees = ", ".join(
         f"{sum(g.booster.num_trees() for g in grown)} for {outcome}"
         for outcome, grown in zip(fitted.outcomes, fitted.boosters, strict=True)

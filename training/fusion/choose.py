@@ -14,33 +14,39 @@ from training.datasets.table import Table
 from training.fusion import calibrate
 from training.fusion.folds import FOLDS
 from training.fusion.served import PATTERNS, PLAYERS, Calibration, pattern
+from training.fusion.trees import SERIES
 
-SERIES, STATIC, NOTE = 0, 1, 2
+NOTE = 2
 FULL = PATTERNS - 1
 """The pattern that stands for: with all that a row has."""
+EVENTS = 100
+"""Rows with the outcome that the rows of a pattern must hold to calibrate it (Collins et al., Stat Med 2016); where
+there are fewer, what a pattern lacks is taken from rows that have more."""
 COVERAGE = 0.8
 """Of each class, by the indeterminate band, in every data set that knows the outcome."""
 
 Tables = dict[str, Table]
 Gains = dict[str, NDArray[np.float64]]
 Masks = dict[str, NDArray[np.bool_]]
+Scores = dict[str, list[NDArray[np.float32]]]
+"""By data set: PATTERNS times [rows, outcomes]."""
 
 
 @dataclass
 class Parts:
-    """Out-of-fold scores by data set: of the trees, and of the network for every modality pattern."""
+    """Out-of-fold scores by data set, for every modality pattern; NaN where not computed."""
 
-    trees: dict[str, NDArray[np.float32]]  # [rows, outcomes]
-    network: dict[str, list[NDArray[np.float32]]]  # PATTERNS times [rows, outcomes]; NaN where not computed
+    trees: Scores  # those of patterns that differ in notes and images alone are the same
+    network: Scores
 
 
 def mean(parts: Sequence[Parts]) -> Parts:
     """The scores of the average of several seeds' models."""
-    first = parts[0]
-    return Parts(
-        {n: np.mean([p.trees[n] for p in parts], axis=0) for n in first.trees},
-        {n: [np.mean([p.network[n][k] for p in parts], axis=0) for k in range(PATTERNS)] for n in first.network},
-    )
+    return Parts(_mean([p.trees for p in parts]), _mean([p.network for p in parts]))
+
+
+def _mean(scores: Sequence[Scores]) -> Scores:
+    return {n: [np.mean([s[n][k] for s in scores], axis=0) for k in range(PATTERNS)] for n in scores[0]}
 
 
 @dataclass
@@ -82,9 +88,13 @@ def choose(
     for k, outcome in enumerate(outcomes):
         knowing = {n: t for n, t in tables.items() if outcome in t.labels}
         if outcome in blended:
-            calibration.network[k], calibration.trees[k] = calibrate.blend_weights(
-                [_scores(parts, n, t, outcome, k, FULL, use, n not in gains) for n, t in knowing.items()]
-            )
+            for series in (0, 1):
+                calibration.network[series, k] = calibrate.network_weight(
+                    [
+                        _scores(parts, n, t, outcome, k, FULL if series else _without_series(t), use, n not in gains)
+                        for n, t in knowing.items()
+                    ]
+                )
         _calibrate(calibration, k, parts, knowing, outcome, use)
         risks = {}
         for name, table in knowing.items():
@@ -142,11 +152,8 @@ def of_hours_asked(table: Table, hourly: bool) -> NDArray[np.bool_]:
 
 def calibrated(parts: Parts, name: str, table: Table, made: Calibration) -> NDArray[np.float64]:
     """Calibrated log-odds [rows, outcomes] with all that each row has."""
-    presence = np.asarray(table.inputs["presence"])
-    here = presence[:, :1]
-    weight = made.network * here + (1 - here)
-    mixed = weight * parts.network[name][FULL] + made.trees * here * parts.trees[name]
-    number = pattern(presence)
+    number = pattern(np.asarray(table.inputs["presence"]))
+    mixed = made.mixed(number, parts.network[name][FULL], parts.trees[name][FULL])
     result: NDArray[np.float64] = made.slope[number].astype(np.float64) * mixed + made.intercept[number]
     return result
 
@@ -164,31 +171,38 @@ def _happened(table: Table, outcomes: Sequence[str]) -> NDArray[np.bool_]:
 
 def _calibrate(made: Calibration, k: int, parts: Parts, tables: Tables, outcome: str, use: Masks) -> None:
     """For every modality pattern, slope and intercept of outcome k, from all its data sets together."""
-    fitted: dict[tuple[int, bool], tuple[float, float]] = {}
-    known = {p for t in tables.values() for p in patterns(t)}
+    fitted: dict[int, tuple[float, float]] = {}
+    known = {p for t in tables.values() for p in patterns(t)} - {FULL}
     for number in range(PATTERNS):
-        key = _stand_in(number, known), bool(number >> SERIES & 1)
-        if key not in fitted:
-            showing = [(n, t) for n, t in tables.items() if key[0] in patterns(t)]
-            found = [_scores(parts, n, t, outcome, k, key[0], use) for n, t in showing]
+        shown = _stand_in(number, known)
+        if shown not in fitted:
+            showing = [(n, t) for n, t in tables.items() if shown in patterns(t)]
+            found = [_scores(parts, n, t, outcome, k, shown, use) for n, t in showing]
             network, trees, label = np.concatenate(found, axis=1)
-            fitted[key] = calibrate.platt(
-                made.network[k] * network + made.trees[k] * trees if key[1] else network, label
-            )
-        made.slope[number, k], made.intercept[number, k] = fitted[key]
+            weight = made.network[shown >> SERIES & 1, k]
+            fitted[shown] = calibrate.platt(weight * network + (1 - weight) * trees, label)
+        made.slope[number, k], made.intercept[number, k] = fitted[shown]
 
 
 def _scores(
     parts: Parts, name: str, table: Table, outcome: str, k: int, number: int, use: Masks, only_asked: bool = False
 ) -> calibrate.Array:
-    """Network, trees and label, float64 [3, rows], of the table's rows with a label and a score for this pattern;
-    with `only_asked` those of the hour that is asked about."""
-    network = parts.network[name][number][:, k]
-    rows = np.flatnonzero(use[name] & asked(table, outcome, network, hourly=not only_asked))
-    found: calibrate.Array = np.stack(
-        [network[rows], parts.trees[name][rows, k], table.labels[outcome][rows]], dtype=np.float64
-    )
+    """Network, trees and label, float64 [3, rows], of the table's rows that show this pattern: those that have no more
+    and no less, or, where these hold fewer than `EVENTS`, rows with what they have besides taken away. With
+    `only_asked` those of the hour that is asked about."""
+    label = table.labels[outcome]
+    for shown, here in ((FULL, pattern(np.asarray(table.inputs["presence"])) == number), (number, True)):
+        network, trees = parts.network[name][shown][:, k], parts.trees[name][shown][:, k]
+        rows = np.flatnonzero(use[name] & here & asked(table, outcome, network, hourly=not only_asked))
+        if label[rows].sum() >= EVENTS:
+            break
+    found: calibrate.Array = np.stack([network[rows], trees[rows], label[rows]], dtype=np.float64)
     return found
+
+
+def _without_series(table: Table) -> int:
+    """The pattern of what the table's rows have but their series."""
+    return max(number for number in patterns(table) if number != FULL and not number >> SERIES & 1)
 
 
 def _stand_in(number: int, known: set[int]) -> int:

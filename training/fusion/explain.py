@@ -17,10 +17,9 @@ from torch import Tensor, nn
 from services.domain.features.inputs import ARRAYS
 from services.domain.features.static import STATIC
 from training.fusion.network import COUNTS, FIXED, PARTS, VARIABLES, FusionNet
-from training.fusion.trees import CREDIT
+from training.fusion.trees import CREDIT, SERIES, STATIC_DATA
 
 NODES = 4  # of the Gauss-Legendre quadrature
-SERIES, STATIC_DATA = 0, 1
 
 
 class NetworkExplanation(nn.Module):

@@ -11,20 +11,25 @@ from onnx import ModelProto, OperatorSetIdProto, TensorProto, helper
 
 from services.domain.features import ARRAYS, MODALITIES, VARIABLE_NAMES
 from training.fusion.served import Served
-from training.fusion.trees import TABULAR, ensemble_nodes
+from training.fusion.trees import BOTH, TABULAR, ensemble_nodes
 from training.repository import tidy
 
 OPSET = 18  # read by ONNX Runtime 1.15 and later; Triton 24.10 carries 1.19
 IR_VERSION = 9
 ML_OPSET = 3
-TREES = ("trees", "trees_unknowing")
+TREES = ("trees", "trees_lacking")
 OUTPUTS = ["risk", "raw", "modality_contribution", "variable_contribution", "row_id_out"]
+
+
+def _widths(outcomes: int) -> tuple[int, int]:
+    """Of `TREES`."""
+    return outcomes * (2 + len(VARIABLE_NAMES)), outcomes * BOTH
 
 
 def _torch_graph(served: Served, outcomes: int, rows: int = 3) -> Any:
     args = [torch.zeros(rows, *shape) for shape in ARRAYS.values()]
     args.append(torch.arange(rows).reshape(-1, 1))
-    args += [torch.zeros(rows, outcomes * (2 + len(VARIABLE_NAMES))), torch.zeros(rows, outcomes)]
+    args += [torch.zeros(rows, width) for width in _widths(outcomes)]
     batch = torch.export.Dim("rows", min=1, max=1 << 20)
     file = BytesIO()
     served.eval()
@@ -53,12 +58,14 @@ def export_served(served: Served, trees: Sequence[Sequence[Any]]) -> ModelProto:
 
 def export_trees(trees: Sequence[Sequence[Any]]) -> ModelProto:
     """The trees alone: `TREES` of the inputs `TABULAR`."""
-    widths = (len(trees) * (2 + len(VARIABLE_NAMES)), len(trees))
     graph = helper.make_graph(
         ensemble_nodes(trees),
         "trees",
         [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["rows", *ARRAYS[n]]) for n in TABULAR],
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["rows", w]) for n, w in zip(TREES, widths, strict=True)],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", width])
+            for name, width in zip(TREES, _widths(len(trees)), strict=True)
+        ],
     )
     return helper.make_model(graph, opset_imports=_opsets(), ir_version=IR_VERSION)
 

@@ -40,7 +40,7 @@ def figures(
             row = one.judged(fitted.judged[name], k)
             row["subgroups"] = one.subgroups(fitted.judged[name], k)
             row["seeds"] = [one.plain(j[name].logit[rows, k], j[name].alert[rows, k]) for j in fitted.by_seed]
-            parts = (fitted.parts.network[name][FULL], fitted.parts.trees[name])
+            parts = (fitted.parts.network[name][FULL], fitted.parts.trees[name][FULL])
             row["parts"] = {p: one.plain(s[rows, k], None) for p, s in zip(PARTS, parts, strict=True)}
             logit, alert = fitted.judged[name].logit[rows, k], fitted.judged[name].alert[rows, k]
             row["controls"] = {c: one.control(c, s[rows], logit, alert) for c, s in controls.get(key, {}).items()}

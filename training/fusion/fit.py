@@ -28,6 +28,7 @@ from training.fusion.choose import (
 from training.fusion.folds import FOLDS
 from training.fusion.network import Together
 from training.fusion.served import PATTERNS
+from training.fusion.trees import BOTH
 from training.fusion.workshop import Workshop, epochs_of
 
 
@@ -49,9 +50,7 @@ class Fitted:
 def fit(shop: Workshop) -> Fitted:
     """Fit on all tables of the workshop; what lies finished there is read."""
     tables, gains, outcomes, plan = shop.tables, shop.gains, shop.outcomes, shop.plan
-    parts = [
-        Parts({n: np.zeros((len(t), len(outcomes)), np.float32) for n, t in tables.items()}, {}) for _ in plan.seeds
-    ]
+    parts = [Parts({n: _silent(t, outcomes) for n, t in tables.items()}, {}) for _ in plan.seeds]
     boosters = [_trees(shop, outcome, k, parts) for k, outcome in enumerate(outcomes)]
     networks, epochs = _networks(shop, parts)
     blended = {o for o in outcomes if plan.trees.get(o)}
@@ -86,15 +85,17 @@ def _trees(shop: Workshop, outcome: str, k: int, parts: list[Parts]) -> list[Gro
     lesson, plan = shop.lesson(outcome), shop.plan
     made = []
     for seed, part in zip(plan.seeds, parts, strict=True):
-        score = np.zeros(len(lesson.table), np.float32)
+        scores = np.zeros((BOTH + 1, len(lesson.table)), np.float32)
         for field, kind in zip(shop.trees(lesson, outcome, seed), plan.trees[outcome], strict=True):
-            score += kind.weight * field.cross_fit()
+            scores += kind.weight * np.stack(shop.tree_scores(field, outcome))
             grown = field.whole()
             made.append(grown._replace(weight=grown.weight / len(plan.seeds)))
         begin = 0
         for name in shop.knowing(outcome):
-            part.trees[name][:, k] = score[begin : begin + len(shop.tables[name])]
-            begin += len(shop.tables[name])
+            rows = slice(begin, begin + len(shop.tables[name]))
+            for number, values in enumerate(scores):
+                part.trees[name][number][:, k] = values[rows]
+            begin = rows.stop
     return made
 
 
@@ -111,6 +112,12 @@ def _networks(shop: Workshop, parts: list[Parts]) -> tuple[Together, list[int]]:
                 for number, values in zip(patterns(shop.tables[name]), logit[name], strict=True):
                     part.network[name][number][rows] = values
     return Together([shop.network(seed, epochs_of(best)) for seed in shop.plan.seeds]).eval(), best
+
+
+def _silent(table: Table, outcomes: tuple[str, ...]) -> list[NDArray[np.float32]]:
+    """Scores of 0 by pattern, for trees to fill in: patterns that are one to them share the array."""
+    scores = [np.zeros((len(table), len(outcomes)), np.float32) for _ in range(BOTH + 1)]
+    return [scores[number & BOTH] for number in range(PATTERNS)]
 
 
 def _unknown(table: Table, outcomes: tuple[str, ...]) -> NDArray[np.float32]:

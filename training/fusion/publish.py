@@ -69,8 +69,8 @@ def _judgement(fitted: Fitted, tables: Tables, figures: dict[str, Any]) -> dict[
                 "indeterminate": choice.bands[k],
                 "coverage": COVERAGE,
                 "share_indeterminate": figures[key]["abstained"],
-                "network_weight": float(choice.calibration.network[k]),
-                "trees_weight": float(choice.calibration.trees[k]),
+                "network_weight": round(float(choice.calibration.network[1, k]), 7),
+                "network_weight_without_series": round(float(choice.calibration.network[0, k]), 7),
             }
         )
         scores[outcome] = _shares(calibrate.sigmoid(fitted.judged[name].logit[fitted.rows[key], k]))

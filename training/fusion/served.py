@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from services.domain.features.inputs import MODALITIES
-from training.fusion.explain import STATIC_DATA, NetworkExplanation
+from training.fusion.explain import NetworkExplanation
 from training.fusion.network import VARIABLES, Together
+from training.fusion.trees import BOTH, SERIES, WITHOUT_STATIC
 
 PLAYERS = 4  # series, static, note, image: the modalities that are switched on
 PATTERNS = 1 << PLAYERS
@@ -27,16 +28,23 @@ def pattern(presence: NDArray[np.float32]) -> NDArray[np.intp]:
 class Calibration:
     """What turns blended logits into probabilities: all of it chosen on validation data."""
 
-    network: NDArray[np.float32]  # [outcomes] weight of the network's logit
-    trees: NDArray[np.float32]  # [outcomes] weight of the trees' score
+    network: NDArray[np.float32]  # [2, outcomes] weight of its logit, without series and with; the trees have the rest
     slope: NDArray[np.float32]  # [patterns, outcomes]
     intercept: NDArray[np.float32]  # [patterns, outcomes]
 
     @classmethod
     def none(cls, outcomes: int) -> "Calibration":
         """The network as it is, without trees."""
-        ones, zeros = np.ones(outcomes, np.float32), np.zeros(outcomes, np.float32)
-        return cls(ones, zeros, np.ones((PATTERNS, outcomes), np.float32), np.zeros((PATTERNS, outcomes), np.float32))
+        ones, zeros = np.ones((PATTERNS, outcomes), np.float32), np.zeros((PATTERNS, outcomes), np.float32)
+        return cls(np.ones((2, outcomes), np.float32), ones, zeros)
+
+    def mixed(
+        self, number: NDArray[np.intp], network: NDArray[np.float32], trees: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Blended scores [rows, outcomes] of rows of these patterns."""
+        weight = self.network[number >> SERIES & 1]
+        blended: NDArray[np.float32] = weight * network + (1 - weight) * trees
+        return blended
 
 
 class Blend(nn.Module):
@@ -46,22 +54,23 @@ class Blend(nn.Module):
         super().__init__()
         self.bits: Tensor
         self.network: Tensor
-        self.trees: Tensor
         self.slope: Tensor
         self.intercept: Tensor
         self.register_buffer("bits", torch.tensor([float(1 << m) for m in range(PLAYERS)]))
-        for name in ("network", "trees", "slope", "intercept"):
+        for name in ("network", "slope", "intercept"):
             self.register_buffer(name, torch.from_numpy(np.asarray(getattr(calibration, name), np.float32)))
 
     def mixed(self, presence: Tensor, network: Tensor, trees: Tensor) -> Tensor:
-        """Blended by weight. Without series there is nothing for the trees to say: the network counts in full."""
-        series_here = presence[..., :1]
-        weight = self.network * series_here + (1.0 - series_here)
-        return weight * network + self.trees * series_here * trees
+        weight = self.network[presence[..., SERIES].to(torch.int64)]
+        return weight * network + (1.0 - weight) * trees
+
+    def number(self, presence: Tensor) -> Tensor:
+        """Of the pattern of modalities, as `pattern`."""
+        return (presence[..., :PLAYERS] * self.bits).sum(-1).to(torch.int64)
 
     def line(self, presence: Tensor) -> tuple[Tensor, Tensor]:
         """(slope, intercept) of the pattern of modalities: slope * mixed + intercept are calibrated log-odds."""
-        number = (presence[..., :PLAYERS] * self.bits).sum(-1).to(torch.int64)
+        number = self.number(presence)
         return self.slope[number], self.intercept[number]
 
 
@@ -71,7 +80,7 @@ class Served(nn.Module):
     Contributions are in calibrated log-odds: `modality_contribution` [B, outcomes, modalities] are exact Shapley values
     over the subsets of modalities, each with its own pattern's calibration; `variable_contribution`
     [B, outcomes, variables] add up to what the variables change while modalities and pattern stay as they are. `trees`
-    and `trees_unknowing` are those of `training.fusion.trees.ensemble_nodes`.
+    and `trees_lacking` are those of `training.fusion.trees.ensemble_nodes`.
     """
 
     def __init__(self, net: Together, calibration: Calibration) -> None:
@@ -101,20 +110,22 @@ class Served(nn.Module):
         age: Tensor,
         row_id: Tensor,
         trees: Tensor,
-        trees_unknowing: Tensor,
+        trees_lacking: Tensor,
     ) -> tuple[Tensor, ...]:
         inputs = [series, static, derived, note, image, genomic, presence, age]
-        k = trees_unknowing.shape[1]
-        scores, knowing = trees[:, :k], trees[:, k : 2 * k]
-        moved = trees[:, 2 * k :].reshape(-1, k, VARIABLES).transpose(1, 2)
-        mixed = self.blend.mixed(presence, self.net(*inputs), scores)
+        k = trees_lacking.shape[1] // BOTH
+        less = list(trees_lacking.reshape(-1, BOTH, k).unbind(1))
+        less[WITHOUT_STATIC] = less[WITHOUT_STATIC] + trees[:, k : 2 * k]
+        scores = torch.stack([*less, trees[:, :k]], 1)  # [B, BOTH + 1, outcomes], by the pattern's bits BOTH
+        moved = trees[:, 2 * k :].reshape(-1, k, VARIABLES).transpose(1, 2) * presence[:, SERIES].reshape(-1, 1, 1)
+        mixed = self.blend.mixed(presence, self.net(*inputs), self._trees(presence.unsqueeze(1), scores).squeeze(1))
         slope, intercept = self.blend.line(presence)
         without, contributions = self._networks(inputs)
         of_variables = self.blend.mixed(presence.unsqueeze(1), contributions, moved)
         return (
             torch.sigmoid(slope * mixed + intercept),
             torch.sigmoid(mixed),
-            self._modalities(presence, without, scores, scores - knowing + trees_unknowing).transpose(1, 2),
+            self._modalities(presence, without, scores).transpose(1, 2),
             (slope.unsqueeze(1) * of_variables).transpose(1, 2),
             row_id + 0,
         )
@@ -125,13 +136,17 @@ class Served(nn.Module):
         without, contributions = (torch.stack(part).mean(0) for part in zip(*found, strict=True))
         return without[:, self.place], contributions
 
-    def _modalities(self, presence: Tensor, network: Tensor, scores: Tensor, without_static: Tensor) -> Tensor:
+    def _trees(self, present: Tensor, scores: Tensor) -> Tensor:
+        """[B, subsets, outcomes] what the trees say of each subset, whose modalities are `present`."""
+        number = self.blend.number(present) & BOTH
+        return torch.gather(scores, 1, number.unsqueeze(-1).expand(-1, -1, scores.shape[-1]))
+
+    def _modalities(self, presence: Tensor, network: Tensor, scores: Tensor) -> Tensor:
         """[B, modalities, outcomes] Shapley values of the game whose worth is a subset's calibrated log-odds."""
         present = presence.unsqueeze(1) * self.kept  # [B, PATTERNS, modalities]
-        with_static = self.kept[:, STATIC_DATA].unsqueeze(1) > 0
-        trees = torch.where(with_static, scores.unsqueeze(1), without_static.unsqueeze(1))
         slope, intercept = self.blend.line(present)
-        return torch.matmul(self.shapley, slope * self.blend.mixed(present, network, trees) + intercept)
+        worth = slope * self.blend.mixed(present, network, self._trees(present, scores)) + intercept
+        return torch.matmul(self.shapley, worth)
 
 
 def shapley_weights() -> NDArray[np.float32]:

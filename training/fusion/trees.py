@@ -10,8 +10,9 @@ number of training rows in each, and the move is credited to the variables that 
 are therefore constants, and leaves carry them beside their value.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import count
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,11 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
 from services.domain.features.derived import DERIVED, SOURCES
-from services.domain.features.inputs import ARRAYS
+from services.domain.features.inputs import ARRAYS, MODALITIES, model_inputs
 from services.domain.features.series import SHAPE
 from services.domain.features.static import STATIC
 from services.domain.features.variables import INDEX
+from services.domain.record import PatientRecord
 
 TABULAR = ("series", "static", "derived")
 WIDTH = sum(int(np.prod(ARRAYS[name])) for name in TABULAR)
@@ -30,6 +32,14 @@ VARIABLES, STATISTICS = SHAPE
 STATIC_COLUMNS = range(VARIABLES * STATISTICS, VARIABLES * STATISTICS + len(STATIC))
 FIXED_COLUMNS = {name: VARIABLES * STATISTICS + n for n, name in enumerate((*STATIC, *DERIVED))}
 """The column of the flat input by the name of a static or derived value."""
+
+SERIES, STATIC_DATA = MODALITIES.index("series"), MODALITIES.index("static")
+BOTH = 1 << SERIES | 1 << STATIC_DATA
+"""The bits of a modality pattern that trees depend on."""
+WITHOUT_STATIC = 1 << SERIES
+_AGED = FIXED_COLUMNS["age_shock_index"]
+_OF_STATIC = np.array([*STATIC_COLUMNS, _AGED], np.intp)
+_OF_SERIES = np.setdiff1d(np.arange(WIDTH), STATIC_COLUMNS)
 
 Node = dict[str, Any]
 """A split or a leaf, as `Booster.dump_model` gives it."""
@@ -52,6 +62,17 @@ equally among those it is made of; static data, and what is made of whatever is 
 def flat(inputs: dict[str, NDArray[np.float32]], rows: Any = slice(None)) -> NDArray[np.float32]:
     """[N, WIDTH]: series (variable by variable), static, derived, as the graph joins them."""
     return np.concatenate([np.asarray(inputs[n][rows]).reshape(-1, int(np.prod(ARRAYS[n]))) for n in TABULAR], axis=1)
+
+
+NOTHING = flat({name: array[None] for name, array in model_inputs(PatientRecord(patient=""), 0).arrays.items()})[0]
+"""The flat input [WIDTH] of an empty record: what a column holds where its modality is absent."""
+
+
+def lacking(pattern: int) -> NDArray[np.intp]:
+    """The columns that hold `NOTHING` in rows of this modality pattern."""
+    series, static = (pattern >> modality & 1 for modality in (SERIES, STATIC_DATA))
+    none = np.empty(0, np.intp)
+    return np.union1d(none if series else _OF_SERIES, none if static else _OF_STATIC)
 
 
 def float32_below(threshold: float) -> float:
@@ -145,47 +166,60 @@ def _explained(node: Node, columns: Sequence[int], moved: NDArray[np.float64]) -
     return {**node, **children}
 
 
-def _without_static(node: Node, columns: Sequence[int]) -> Node:
-    """The tree as it answers when static data are not known: each split on them sends a row where it sends NaN."""
+def _given(node: Node, columns: Sequence[int], nothing: Container[int]) -> Node:
+    """The tree as it answers where these columns hold `NOTHING`: what remains splits on others."""
     if "leaf_value" in node:
         return node
-    left, right = (_without_static(node[side], columns) for side in SIDES)
-    if columns[node["split_feature"]] in STATIC_COLUMNS:
-        return left if _missing_goes_left(node) else right
-    return {**node, "left_child": left, "right_child": right}
+    if (column := columns[node["split_feature"]]) in nothing:
+        return _given(node[_way(node, float(NOTHING[column]))], columns, nothing)
+    return {**node, **{side: _given(node[side], columns, nothing) for side in SIDES}}
 
 
-def _reads_static(node: Node, columns: Sequence[int]) -> bool:
+def _way(split: Node, value: float) -> str:
+    left = _missing_goes_left(split) if isnan(value) else value <= split["threshold"]
+    return SIDES[0] if left else SIDES[1]
+
+
+def _reads(node: Node, columns: Sequence[int], some: Container[int]) -> bool:
     if "leaf_value" in node:
         return False
-    here = columns[node["split_feature"]] in STATIC_COLUMNS
-    return here or any(_reads_static(node[side], columns) for side in SIDES)
+    return columns[node["split_feature"]] in some or any(_reads(node[side], columns, some) for side in SIDES)
 
 
 def ensemble_nodes(grown: Sequence[Sequence[tuple[Any, float, Sequence[int]]]]) -> list[NodeProto]:
     """ONNX nodes that compute, for K = len(grown) outcomes from the serving inputs of B rows,
 
     `trees` [B, K + K + K * VARIABLES]: for each outcome the weighted sum of its boosters' raw scores, what trees that
-    read static data have in it, and the path contributions by variable;
-    `trees_unknowing` [B, K]: what those trees would have in it if no static data were known.
+    read no static data have in it, and the path contributions by variable;
+    `trees_lacking` [B, BOTH * K]: for each modality pattern of series and static data but the whole, what the sum would
+    be if the record had no more (without static data alone: what trees that read some would have in it).
 
     `grown[k]` are outcome k's boosters, each with its weight and the columns of the flat input that it reads.
     """
     outcomes = len(grown)
-    whole, unknowing = _Ensemble(), _Ensemble()
-    unknowing.add({"leaf_value": 0.0}, (), 1.0, [0])  # an ensemble must not be empty
+    whole, less = _Ensemble(), _Ensemble()
+    settled = np.zeros(BOTH * outcomes)  # trees that keep no split
+    absent = [frozenset(lacking(pattern).tolist()) for pattern in range(BOTH)]
     for k, group in enumerate(grown):
         for booster, scale, columns in group:
             for info in booster.dump_model()["tree_info"]:
-                root, targets = info["tree_structure"], [k]
-                if _reads_static(root, columns):
+                root, targets, patterns = info["tree_structure"], [k], list(range(BOTH))
+                if not _reads(root, columns, absent[WITHOUT_STATIC]):
                     targets.append(outcomes + k)
-                    unknowing.add(_without_static(root, columns), columns, scale, [k])
+                    patterns.remove(WITHOUT_STATIC)
                 explained = _explained(root, columns, np.zeros(VARIABLES))
                 whole.add(explained, columns, scale, targets, 2 * outcomes + k * VARIABLES)
+                for pattern in patterns:
+                    target, pruned = pattern * outcomes + k, _given(root, columns, absent[pattern])
+                    if "leaf_value" in pruned:
+                        settled[target] += scale * pruned["leaf_value"]
+                    else:
+                        less.add(pruned, columns, scale, [target])
+    for target, value in enumerate(settled):
+        less.add({"leaf_value": value}, (), 1.0, [target])
     return [
         helper.make_node("Flatten", ["series"], ["trees_series"], axis=1),
         helper.make_node("Concat", ["trees_series", "static", "derived"], ["trees_flat"], axis=1),
         whole.node("trees_flat", "trees", 2 * outcomes + outcomes * VARIABLES),
-        unknowing.node("trees_flat", "trees_unknowing", outcomes),
+        less.node("trees_flat", "trees_lacking", BOTH * outcomes),
     ]

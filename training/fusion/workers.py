@@ -117,7 +117,7 @@ def _checks(shop: Workshop) -> Iterator[Part]:
 
 def _make_trees(shop: Workshop, outcome: str, seed: int, number: int) -> None:
     field = _nth(shop.trees(shop.lesson(outcome), outcome, seed), number)
-    field.cross_fit()
+    shop.tree_scores(field, outcome)
     field.whole()
 
 

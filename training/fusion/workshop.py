@@ -25,7 +25,7 @@ from training.fusion.kept import kept
 from training.fusion.network import OUTCOMES, FusionNet, with_heads
 from training.fusion.served import PLAYERS
 from training.fusion.train import Score, Settings, logits, one_thread, train
-from training.fusion.trees import TABULAR
+from training.fusion.trees import BOTH, TABULAR
 
 Folds = dict[str, NDArray[np.int8]]
 EARLIER = 1 / 8
@@ -90,6 +90,14 @@ class Workshop:
         for name, kind in zip(kinds_of(kinds), kinds, strict=True):
             yield Field(lesson, kind, seed, f"trees {name} {outcome} {seed}", self.home)
 
+    def tree_scores(self, field: Field, outcome: str) -> list[NDArray[np.float32]]:
+        """What the field's trees say out of fold of the rows of all data sets that know the outcome, one after the
+        other, by a pattern's bits `BOTH`: where it lacks some of them, of the rows `sampled` alone (NaN elsewhere)."""
+        names = self.knowing(outcome)
+        begin = np.cumsum([0, *(len(self.tables[name]) for name in names)])
+        rows = np.concatenate([first + self.sampled(name) for first, name in zip(begin, names, strict=False)])
+        return [*(field.cross_fit(pattern, rows) for pattern in range(BOTH)), field.cross_fit()]
+
     def fold_network(self, seed: int, fold: int) -> tuple[FusionNet, dict[str, Any]]:
         """The network that has not seen the fold, and its history. It stops by training patients that it is not
         trained on."""
@@ -105,6 +113,10 @@ class Workshop:
     def held(self, fold: int) -> dict[str, NDArray[np.intp]]:
         """The rows of the fold, by data set."""
         return {name: np.flatnonzero(folds == fold) for name, folds in self.folds.items()}
+
+    def sampled(self, name: str) -> NDArray[np.intp]:
+        """The rows that `answers` asks with less than they have."""
+        return np.concatenate([sparse(self.held(fold)[name]) for fold in range(FOLDS)])
 
     def held_logits(self, seed: int, fold: int) -> tuple[dict[str, NDArray[np.float32]], int]:
         """What the fold's network says of the rows `held`, by data set as of `answers`; and its best epoch."""
@@ -160,12 +172,17 @@ def answers(net: FusionNet, table: Table, rows: NDArray[np.intp], outcomes: tupl
     whole = scores[numbers.index(FULL)]
     whole[:] = logits(net, source, rows)
     owned = [m for m in range(PLAYERS) if m != NOTE or "note" in table.inputs]
-    step = max(1, len(rows) // SPARSE)
+    few = sparse(np.arange(len(rows)))
     for number, score in zip(numbers, scores, strict=True):
         without = tuple(m for m in owned if not number >> m & 1 and m < PLAYERS - 1)
         if number != FULL:
-            score[::step] = logits(net, source, rows[::step], without) if without else whole[::step]
+            score[few] = logits(net, source, rows[few], without) if without else whole[few]
     return scores
+
+
+def sparse(rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Of a fold's rows those that are asked with less than they have."""
+    return rows[:: max(1, len(rows) // SPARSE)]
 
 
 def _mark(net: FusionNet) -> str:

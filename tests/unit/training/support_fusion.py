@@ -2,13 +2,18 @@
 
 import numpy as np
 
-from services.domain.features import ARRAYS
+from services.domain.features import ARRAYS, model_inputs
+from services.domain.features.derived import DERIVED
+from services.domain.record import PatientRecord
 from training.datasets.table import Table
 from training.fusion.data import Source
 from training.fusion.network import OUTCOMES
 
+Rows = dict[str, np.ndarray]
+EMPTY = model_inputs(PatientRecord(patient=""), 0).arrays
 
-def inputs(rows: int, seed: int = 0, holes: float = 0.3) -> dict[str, np.ndarray]:
+
+def inputs(rows: int, seed: int = 0, holes: float = 0.3) -> Rows:
     """Random inputs of every name, with NaN in the tabular ones."""
     rng = np.random.default_rng(seed)
     made = {n: rng.normal(size=(rows, *shape)).astype(np.float32) for n, shape in ARRAYS.items()}
@@ -16,9 +21,18 @@ def inputs(rows: int, seed: int = 0, holes: float = 0.3) -> dict[str, np.ndarray
         made[name][rng.random(made[name].shape) < holes] = np.nan
     made["presence"] = (rng.random(made["presence"].shape) < 0.7).astype(np.float32)
     made["presence"][:, 0] = 1
-    made["static"][made["presence"][:, 1] == 0] = np.nan
     made["age"] = np.abs(made["age"])
-    return made
+    return as_sent(made)
+
+
+def as_sent(rows: Rows) -> Rows:
+    """The rows with nothing in the tabular inputs of what is not present, as the feature code leaves them."""
+    series, static = (rows["presence"][:, modality] == 0 for modality in range(2))
+    for name in ("series", "derived"):
+        rows[name][series] = EMPTY[name]
+    rows["static"][static] = EMPTY["static"]
+    rows["derived"][static, DERIVED.index("age_shock_index")] = np.nan
+    return rows
 
 
 def table(rows: int = 200, outcomes: tuple[str, ...] = OUTCOMES, seed: int = 0) -> Table:

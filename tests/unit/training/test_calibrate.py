@@ -26,8 +26,8 @@ def test_platt_scaling_recovers_the_distortion() -> None:
 def test_the_blend_leaves_out_a_part_that_knows_nothing() -> None:
     logit, label = sample(slope=2.0)
     noise = np.random.default_rng(9).normal(size=len(logit))
-    assert calibrate.blend_weights([np.stack([noise, logit, label])])[1] > 0.9
-    assert calibrate.blend_weights([np.stack([logit, noise, label])])[1] < 0.1
+    assert calibrate.network_weight([np.stack([noise, logit, label])]) < 0.1
+    assert calibrate.network_weight([np.stack([logit, noise, label])]) > 0.9
 
 
 def test_sensitivity_and_precision_meet_at_the_balanced_threshold() -> None:

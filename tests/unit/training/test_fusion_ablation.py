@@ -36,13 +36,13 @@ def home(tmp_path: Path) -> Path:
 
 def test_a_set_depends_on_its_own_modalities_alone(home: Path) -> None:
     tables = {"cinc2012": table(outcomes=("mortality",)), "eicu": hospitals(1)}
-    before = risks(tables, PLAN, home, 0.4, 0.6)
+    before = risks(tables, PLAN, home, (0.7, 0.4))
     assert before["all"].shape == (2, 200)
     rng = np.random.default_rng(5)
     for modality, name in (("series", "series"), ("text", "note"), ("static", "static")):
         values = rng.normal(size=tables["eicu"].inputs[name].shape).astype(np.float32)
         eicu = replace(tables["eicu"], inputs={**tables["eicu"].inputs, name: values})
-        after = risks({**tables, "eicu": eicu}, PLAN, home, 0.4, 0.6)
+        after = risks({**tables, "eicu": eicu}, PLAN, home, (0.7, 0.4))
         for other in ("series", "text", "static"):
             changed = not np.array_equal(before[other], after[other])
             assert changed == (other == modality), (modality, other)

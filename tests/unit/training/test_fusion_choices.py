@@ -12,7 +12,7 @@ from training.datasets.table import Table
 from training.evaluation.utility import gains
 from training.fusion import calibrate, controls
 from training.fusion.boost import Aim, Field, Lesson, TreeSettings, aimed, drawn, usable_columns
-from training.fusion.choose import COVERAGE, FULL, Parts, calibrated, choose, nested, patterns
+from training.fusion.choose import COVERAGE, EVENTS, FULL, Parts, calibrated, choose, nested, patterns
 from training.fusion.folds import FOLDS, row_folds, stopping_rows
 from training.fusion.network import OUTCOMES
 from training.fusion.served import PATTERNS
@@ -37,8 +37,8 @@ def parts(made: Table, seed: int = 0) -> Parts:
     """Scores that know something of the labels."""
     rng = np.random.default_rng(seed)
     truth = np.stack([made.labels[o] for o in OUTCOMES], 1)
-    scores = [(truth + rng.normal(size=truth.shape)).astype(np.float32) for _ in range(PATTERNS + 1)]
-    return Parts({"data": scores[0]}, {"data": scores[1:]})
+    scores = [(truth + rng.normal(size=truth.shape)).astype(np.float32) for _ in range(2 * PATTERNS)]
+    return Parts({"data": scores[:PATTERNS]}, {"data": scores[PATTERNS:]})
 
 
 def with_other_labels(made: Table, rows: np.ndarray) -> Table:
@@ -68,12 +68,47 @@ def test_every_pattern_of_modalities_is_calibrated_by_rows_that_can_show_it() ->
     everyone = {"data": np.ones(ROWS, np.bool_)}
     choice = choose(parts(made), {"data": made}, {}, OUTCOMES, {SEPSIS}, everyone)
     with_image, without = 0b1111, 0b0111
-    assert with_image == FULL
     assert without in patterns(made)
+    assert np.array_equal(choice.calibration.slope[with_image], choice.calibration.slope[without])
     assert np.isfinite(choice.calibration.slope).all()
-    assert choice.calibration.trees[OUTCOMES.index(MORTALITY)] == 0  # it has none
+    assert (choice.calibration.network[:, OUTCOMES.index(MORTALITY)] == 1).all()  # it has no trees
     image_alone, nothing = 0b1000, 0b0000
     assert np.array_equal(choice.calibration.slope[image_alone], choice.calibration.slope[nothing])
+
+
+def test_rows_that_lack_series_by_nature_calibrate_such_rows_when_they_are_enough() -> None:
+    made = replace(table(ROWS), hours=np.zeros(ROWS, np.float32))
+    lack, static_alone = np.arange(ROWS) % 2 == 0, 0b0010
+    made.inputs["presence"][:] = np.where(lack[:, None], [0, 1, 0, 0, 0], [1, 1, 1, 1, 0])
+    died = made.labels[MORTALITY]
+    assert died[lack].sum() > EVENTS
+    seldom = np.where(lack & (np.cumsum(died * lack) >= EVENTS), np.float32(0), died)
+    few = replace(made, labels={**made.labels, MORTALITY: seldom})
+    for one, expected in ((made, {FULL: 2, static_alone: 1}), (few, {FULL: 1, static_alone: 2})):
+        before = _slope(parts(one), one, static_alone)
+        for halved, steeper in expected.items():
+            score = parts(one)
+            score.network["data"][halved] /= 2
+            assert _slope(score, one, static_alone) / before == pytest.approx(steeper, rel=0.1)
+
+
+def _slope(score: Parts, made: Table, number: int) -> float:
+    choice = choose(score, {"data": made}, {}, OUTCOMES, set(), {"data": np.ones(ROWS, np.bool_)})
+    return float(choice.calibration.slope[number, OUTCOMES.index(MORTALITY)])
+
+
+def test_without_series_the_blend_is_chosen_by_rows_without_them() -> None:
+    made = replace(table(ROWS), hours=np.zeros(ROWS, np.float32))
+    score = parts(made)
+    noise = np.random.default_rng(1).normal(size=(ROWS, len(OUTCOMES))).astype(np.float32)
+    score.network["data"][FULL] = noise
+    for number in range(PATTERNS):
+        if not number & 1:
+            score.trees["data"][number] = noise
+    choice = choose(score, {"data": made}, {}, OUTCOMES, set(OUTCOMES), {"data": np.ones(ROWS, np.bool_)})
+    without, with_series = choice.calibration.network
+    assert (without > 0.5).all()
+    assert (with_series < 0.5).all()
 
 
 def test_the_conformal_sets_hold_each_class_as_often_as_stated_in_every_data_set() -> None:
@@ -183,6 +218,6 @@ def test_the_blend_is_of_logits_and_the_risk_a_probability() -> None:
     made = replace(table(ROWS), hours=np.zeros(ROWS, np.float32))
     everyone = {"data": np.ones(ROWS, np.bool_)}
     choice = choose(parts(made), {"data": made}, {}, OUTCOMES, set(OUTCOMES), everyone)
-    assert np.allclose(choice.calibration.network + choice.calibration.trees, 1)
+    assert ((choice.calibration.network >= 0) & (choice.calibration.network <= 1)).all()
     assert all(0 < t < 1 for t in choice.thresholds)
     assert calibrate.sigmoid(np.array([0.0]))[0] == 0.5

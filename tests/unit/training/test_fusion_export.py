@@ -12,17 +12,16 @@ import torch
 from services.domain.features import ARRAYS, MODALITIES, VARIABLE_NAMES
 from services.domain.features.derived import SOURCES
 from services.domain.features.series import STATISTIC
-from tests.unit.training.support_fusion import inputs, table
+from tests.unit.training.support_fusion import EMPTY, Rows, as_sent, inputs, table
 from training.fusion.boost import Grown
 from training.fusion.explain import NetworkExplanation, gelu
 from training.fusion.export import TREES, export_served, export_trees
 from training.fusion.network import OUTCOMES, FusionNet, Together
 from training.fusion.served import PATTERNS, PLAYERS, Calibration, Served, shapley_weights
-from training.fusion.trees import CREDIT, STATIC_COLUMNS, TABULAR, WIDTH, flat, float32_below
+from training.fusion.trees import BOTH, CREDIT, NOTHING, STATIC_COLUMNS, TABULAR, WIDTH, flat, float32_below
 
 ROWS = 7
 K, V = len(OUTCOMES), len(VARIABLE_NAMES)
-Rows = dict[str, np.ndarray]
 
 
 @cache
@@ -39,8 +38,7 @@ def model(seed: int = 0) -> Served:
     torch.manual_seed(seed)
     made = Calibration.none(K)
     rng = np.random.default_rng(seed)
-    made.trees[:] = 0.6
-    made.network[:] = 0.4
+    made.network[:] = [[0.7], [0.4]]
     made.slope[:] = rng.uniform(0.5, 1.5, made.slope.shape)
     made.intercept[:] = rng.uniform(-1, 1, made.intercept.shape)
     return Served(Together([FusionNet(), FusionNet()]), made).eval()
@@ -86,11 +84,7 @@ def with_modalities(rows: Rows, number: int) -> Rows:
     """The rows with the modalities of that pattern alone, as if the others had never been sent."""
     kept = {n: a.copy() for n, a in rows.items()}
     kept["presence"][:, :PLAYERS] *= [number >> m & 1 for m in range(PLAYERS)]
-    if not number & 1:
-        kept |= nothing_measured(kept)
-    if not number >> 1 & 1:
-        kept["static"][:] = np.nan
-    return kept
+    return as_sent(kept)
 
 
 def nothing_measured(rows: Rows) -> Rows:
@@ -153,18 +147,28 @@ def test_a_column_s_effect_is_shared_among_its_variables_and_static_data_are_non
         assert {VARIABLE_NAMES[v] for v in np.flatnonzero(row)} == set(names)
 
 
-def test_without_static_data_trees_score_as_lightgbm_does() -> None:
+@pytest.mark.parametrize("pattern", range(BOTH))
+def test_trees_that_lack_a_modality_score_as_lightgbm_does_of_a_record_without_it(pattern: int) -> None:
     made = inputs(50)
-    found, unknowing = trees(made, boosters())
-    made["static"][:] = np.nan
-    expected = np.stack([b.predict(flat(made), raw_score=True) for b in boosters()], 1)
-    assert np.abs(found[:, :K] - found[:, K : 2 * K] + unknowing - expected).max() < 1e-5
+    found, lacking = trees(made, boosters())
+    score = lacking[:, pattern * K : (pattern + 1) * K] + (found[:, K : 2 * K] if pattern == 1 else 0)
+    made["presence"][:] = 1
+    expected = np.stack([b.predict(flat(with_modalities(made, pattern)), raw_score=True) for b in boosters()], 1)
+    assert np.abs(score - expected).max() < 1e-5
     assert np.abs(found[:, :K] - expected).max() > 1e-3
+
+
+def test_nothing_is_what_an_empty_record_has() -> None:
+    assert np.array_equal(NOTHING, flat({n: a[None] for n, a in EMPTY.items()})[0], equal_nan=True)
+    assert np.isnan(NOTHING).any()
+    assert (NOTHING == 0).any()
 
 
 def test_a_modality_s_contribution_is_its_shapley_value_over_rows_that_lack_modalities() -> None:
     made = inputs(ROWS)
     made["presence"][0] = 0  # a patient of whom nothing is known
+    made["presence"][1, 0] = 0  # one of whom nothing has been measured
+    made = as_sent(made)
     values = np.stack([directly(with_modalities(made, number))[1] for number in range(PATTERNS)], 1)
     found = run(made)["modality_contribution"]
     assert np.abs(found - (shapley_weights() @ values).transpose(0, 2, 1)).max() < 1e-4
