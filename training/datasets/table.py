@@ -108,11 +108,17 @@ def _with_header(folder: Path, name: str, rows: int) -> None:
     (folder / f"input-{name}.bin").unlink()
 
 
+def _input(table: Table, name: str) -> NDArray[np.float32]:
+    known = table.inputs.get(name)
+    return np.zeros((len(table), *ARRAYS[name]), np.float32) if known is None else np.asarray(known)
+
+
 def merge(tables: Sequence[Table], names: Sequence[str], outcome: str) -> Table:
-    """The rows of several tables one after the other, in memory, with the inputs `names` and one outcome."""
+    """The rows of several tables one after the other, in memory, with the inputs `names` (0 in a table that does not
+    have one) and one outcome."""
     ends = np.cumsum([0, *(len(t.patients) for t in tables)])
     return Table(
-        inputs={n: np.concatenate([np.asarray(t.inputs[n]) for t in tables]) for n in names},
+        inputs={n: np.concatenate([_input(t, n) for t in tables]) for n in names},
         labels={outcome: np.concatenate([t.labels[outcome] for t in tables])},
         hours=np.concatenate([t.hours for t in tables]),
         stay=np.concatenate([t.stay + np.int32(first) for t, first in zip(tables, ends[:-1], strict=True)]),

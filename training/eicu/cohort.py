@@ -18,8 +18,8 @@ def read_cohort(folder: Path) -> pd.DataFrame:
     Columns: `patient` (uniquepid), `hospital`, `death` (bool, in this hospital stay), `course` (see
     `training.datasets.stays.course_of`; never a feature), `age`, `sex`, `ethnicity`, `unit`, `admission_offset` (min),
     `admission_diagnosis`, `height` (cm), `weight` (kg), `apache_iva` (published predicted in-hospital mortality, NaN
-    where there is none; a comparison, never a feature). Stays without a known outcome are left out. A table that has no
-    `hospitaldischargelocation` is read as if all had gone home. Raises FileNotFoundError.
+    where there is none; to compare with and to learn from, never a feature). Stays without a known outcome are left
+    out. A table that has no `hospitaldischargelocation` is read as if all had gone home. Raises FileNotFoundError.
     """
     patient = read_table(folder, "patient")
     if patient is None:

@@ -1,4 +1,5 @@
-"""What the note encoder learns to tell from the notes: the physiology of the first day, its course, its outcome.
+"""What the note encoder learns to tell from the notes: the physiology of the first day, its course, its outcome, and
+the risk of death that APACHE IVa expected, which knows what a diagnosis is worth from more stays than are here.
 
 Labels for training alone; the encoder reads the text and nothing else when it serves.
 """
@@ -8,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import logit
 
+from training.eicu.cohort import apache_iva
 from training.eicu.tables import read_table
 
 PHYSIOLOGY = (
@@ -16,12 +19,15 @@ PHYSIOLOGY = (
     *("heartrate", "meanbp", "ph", "hematocrit", "creatinine", "albumin", "pao2", "pco2", "bun", "glucose"),
     *("bilirubin", "fio2"),
 )
+LIMITS = (0.001, 0.999)
 COURSE = ("death", "unit_death", "unit_days", "hospital_days", "home", "nursing", "rehabilitation", "other_hospital")
-TARGETS = (*COURSE, "age", "emergency", *PHYSIOLOGY)
+EXPECTED = "apache_iva"
+TARGETS = (*COURSE, "age", "emergency", *PHYSIOLOGY, EXPECTED)
+"""The last one must stay the last: `training.fusion.trees` reads it by its place."""
 
 
 def read_targets(folder: Path, stays: "pd.Index[int]") -> pd.DataFrame:
-    """float [stays, TARGETS], NaN where unknown, in the tables' own units (days as log(1 + minutes))."""
+    """float [stays, TARGETS], NaN where unknown, in the tables' units (days as log(1 + minutes), risk as log-odds)."""
     patient, aps = read_table(folder, "patient"), read_table(folder, "apacheApsVar")
     if patient is None or aps is None:
         raise FileNotFoundError(f"patient.csv.gz or apacheApsVar.csv.gz is not in {folder}")
@@ -41,6 +47,7 @@ def read_targets(folder: Path, stays: "pd.Index[int]") -> pd.DataFrame:
     aps = aps.drop_duplicates("patientunitstayid").set_index("patientunitstayid").reindex(stays)
     for name in PHYSIOLOGY:
         table[name] = aps[name].where(aps[name] >= 0)
+    table[EXPECTED] = logit(apache_iva(folder).reindex(stays).clip(*LIMITS))
     return table[list(TARGETS)].astype(float)
 
 

@@ -23,13 +23,13 @@ from training.eicu.dataset import load_stays
 from training.fusion import plans
 from training.fusion.boost import Field, kinds_of
 from training.fusion.calibrate import sigmoid
-from training.fusion.choose import NOTE, Tables
+from training.fusion.choose import Tables
 from training.fusion.data import Source
 from training.fusion.folds import FOLDS, row_folds
 from training.fusion.network import OUTCOMES, FusionNet
 from training.fusion.publish import MODEL
 from training.fusion.train import logits
-from training.fusion.trees import BOTH, SERIES, STATIC_DATA
+from training.fusion.trees import NOTE, SERIES, STATIC_DATA, WHOLE
 from training.fusion.workshop import Plan, lesson_of
 
 EICU, OUTCOME = "eicu", "mortality"
@@ -51,7 +51,7 @@ def risks(tables: Tables, plan: Plan, home: Path, weights: tuple[float, float]) 
         kept = {PLACES[member] for member in members}
         pattern = sum(1 << modality for modality in kept)
         weight = weights[pattern >> SERIES & 1]
-        logit = weight * _network_logits(tables[EICU], plan, home, kept) + (1 - weight) * grown[pattern & BOTH]
+        logit = weight * _network_logits(tables[EICU], plan, home, kept) + (1 - weight) * grown[pattern & WHOLE]
         found[name] = sigmoid(logit)
     return found
 
@@ -72,11 +72,11 @@ def _network_logits(table: Table, plan: Plan, home: Path, kept: set[int]) -> Flo
 
 
 def _tree_scores(tables: Tables, plan: Plan, home: Path) -> list[Float]:
-    """float64 [seeds, stays] by the fold trees, by the bits `BOTH` of the pattern of what they read."""
+    """float64 [seeds, stays] by the fold trees, by the bits `WHOLE` of the pattern of what they read."""
     lesson = lesson_of(tables, {}, {n: row_folds(t) for n, t in tables.items()}, OUTCOME)
     rows = np.flatnonzero([group.startswith("eicu-") for group in np.array(lesson.table.groups)[lesson.table.stay]])
     kinds = plan.trees[OUTCOME]
-    found = [np.zeros((len(plan.seeds), len(rows))) for _ in range(BOTH + 1)]
+    found = [np.zeros((len(plan.seeds), len(rows))) for _ in range(WHOLE + 1)]
     for n, seed in enumerate(plan.seeds):
         for name, kind in zip(kinds_of(kinds), kinds, strict=True):
             field = Field(lesson, kind, seed, f"trees {name} {OUTCOME} {seed}", home)

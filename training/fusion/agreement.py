@@ -18,9 +18,10 @@ from scipy.stats import rankdata
 from training.fusion import plans
 from training.fusion.boost import Field, Grown, Lesson, kinds_of, matrix
 from training.fusion.choose import Gains, Tables
+from training.fusion.data import Source
 from training.fusion.export import export_trees
 from training.fusion.folds import row_folds
-from training.fusion.trees import CREDIT, TABULAR
+from training.fusion.trees import CREDIT, READ, WHOLE
 from training.fusion.workshop import Plan, lesson_of
 
 Float = NDArray[np.float64]
@@ -31,13 +32,13 @@ def contributions(lesson: Lesson, boosters: list[Grown], rows: NDArray[np.intp])
     """By path and by TreeSHAP, [rows, variables] each, in the raw score."""
     graph = export_trees([boosters])
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-    inputs = {name: np.asarray(lesson.table.inputs[name][rows]) for name in TABULAR}
+    inputs = {name: array for name, array in Source(lesson.table, rows).inputs(rows).items() if name in READ}
     trees: Float = session.run(["trees"], inputs)[0].astype(np.float64)
     exact = np.zeros((len(rows), CREDIT.shape[1]))
     for booster, weight, columns in boosters:
         of_columns = booster.predict(matrix(lesson.table, rows, columns), pred_contrib=True)[:, :-1]
         exact += weight * of_columns @ CREDIT[columns]
-    return trees[:, 2:], exact
+    return trees[:, WHOLE + 1 :], exact
 
 
 def agreement(one: Float, other: Float) -> dict[str, float]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from training.datasets.table import Table
 from training.fusion.folds import FOLDS
 from training.fusion.kept import digest_of, kept, mark_of
-from training.fusion.trees import BOTH, FIXED_COLUMNS, NOTHING, flat, lacking
+from training.fusion.trees import FIXED_COLUMNS, NOTE_COLUMN, NOTHING, WHOLE, flat, lacking, read_by
 from training.progress import bar
 
 CHUNK = 50_000
@@ -42,7 +42,7 @@ class TreeSettings:
     aim: Aim = Aim.CHANCE
     weight: float = 1.0  # of the raw score in the sum over the outcome's kinds
     keep: float = 1.0  # share of the rows of stays without the outcome that is drawn; they weigh more in turn
-    rising_with: tuple[str, ...] = ()  # static and derived values that alone are read, and never lower the score
+    rising_with: tuple[str, ...] = ()  # what alone is read (of `FIXED_COLUMNS`), and never lowers the score
 
     def all(self, seed: int) -> dict[str, Any]:
         return {
@@ -58,9 +58,9 @@ class TreeSettings:
         }
 
     def reads(self, usable: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Of the usable columns of the flat input those that these trees read."""
+        """Of the usable columns of the flat input those that these trees read; notes only where they are named."""
         named = sorted(FIXED_COLUMNS[name] for name in self.rising_with)
-        return np.array(named, np.intp) if named else usable
+        return np.array(named, np.intp) if named else usable[usable != NOTE_COLUMN]
 
 
 class Lesson(NamedTuple):
@@ -92,7 +92,9 @@ def usable_columns(table: Table, rows: NDArray[np.intp]) -> NDArray[np.intp]:
     return np.flatnonzero(high > low)
 
 
-def matrix(table: Table, rows: NDArray[np.intp], columns: NDArray[np.intp], pattern: int = BOTH) -> NDArray[np.float32]:
+def matrix(
+    table: Table, rows: NDArray[np.intp], columns: NDArray[np.intp], pattern: int = WHOLE
+) -> NDArray[np.float32]:
     """float32 [rows, columns] of the flat input, gathered piece by piece, as if the rows had no more modalities than
     the pattern."""
     out, nothing = np.empty((len(rows), len(columns)), np.float32), lacking(pattern)
@@ -120,10 +122,12 @@ class Field:
         mark = mark_of(settings, seed, self.columns.tolist(), len(lesson.rows), weight, taught)
         self._files = None if home is None else home / f"{title.replace(' ', '-')}-{mark}"
 
-    def cross_fit(self, pattern: int = BOTH, rows: NDArray[np.intp] | None = None) -> NDArray[np.float32]:
+    def cross_fit(self, pattern: int = WHOLE, rows: NDArray[np.intp] | None = None) -> NDArray[np.float32]:
         """Raw score of every row of the table, or of `rows` alone (NaN elsewhere), by trees that have not seen its
         patient: one booster per fold. They read no more modalities than the pattern."""
         table, folds = self._lesson.table, self._lesson.folds
+        read = read_by(self.columns)
+        pattern, rows = pattern & read, None if pattern & read == read else rows
         chosen = np.arange(len(table)) if rows is None else rows
 
         def made() -> NDArray[np.float32]:
@@ -211,7 +215,7 @@ def aimed(lesson: Lesson, rows: NDArray[np.intp], aim: Aim) -> tuple[NDArray[np.
 
 
 def predict(
-    booster: Any, table: Table, rows: NDArray[np.intp], columns: NDArray[np.intp], pattern: int = BOTH
+    booster: Any, table: Table, rows: NDArray[np.intp], columns: NDArray[np.intp], pattern: int = WHOLE
 ) -> NDArray[np.float32]:
     """Raw scores of rows of the table, read as `matrix` reads them."""
     parts = [

@@ -59,10 +59,10 @@ def _what(fitted: Fitted, manifest: dict[str, Any]) -> str:
     return f"""## What it is
 
 One graph: a fusion network (a small encoder for each modality, learned stand-ins for what is absent, ages as inputs, \
-trained with modality dropout) and gradient boosted trees on series, static and derived values ({trees}), blended in \
-log-odds ({blends}, the rest is the trees') and calibrated for each pattern of modalities. Both are averages over \
-{len(fitted.by_seed)} seeds, trained on all patients. \
-It answers with {" and ".join(f"`{o}`" for o in fitted.outcomes)}, and with what each \
+trained with modality dropout) and gradient boosted trees on series, static and derived values, for death also on what \
+notes let expect ({trees}), blended in log-odds ({blends}, the rest is the trees') and calibrated for each pattern of \
+modalities. Both are averages over {len(fitted.by_seed)} seeds, trained on all patients. It answers with \
+{" and ".join(f"`{o}`" for o in fitted.outcomes)}, and with what each \
 modality (Shapley values) and each variable (path contributions of the trees, integrated gradients of the network) \
 adds to their log-odds.
 
@@ -93,9 +93,10 @@ Predictors (`services/domain/features`): 45 variables and their statistics over 
 scores of them (SOFA, SIRS, NEWS2, APACHE III's physiology points), age, sex, unit, hours in the unit and the \
 hospital. Outcomes: Sepsis-3 onset within 6 hours as the 2019 challenge labels it (each \
 hour); death in hospital (asked at 6-hour steps of the first 48 h). Beside death the networks and one kind of its \
-trees learn its course: how long after discharge patients of CinC 2012 died, and which of eICU's did not go home; that \
-is never an input, and no figure is of it. Missing values stay missing: trees route them, \
-the network has a mark for them. Values outside the plausible bounds are dropped, as they are live."""
+trees learn its course: how long after discharge patients of CinC 2012 died, and which of eICU's did not go home. The \
+note encoder also learns what risk APACHE IVa expected of eICU's stays where that is published: it knows diagnoses \
+from many more. Neither is ever an input, and no figure is of it. Missing values stay missing: trees route them, the \
+network has a mark for them. Values outside the plausible bounds are dropped, as they are live."""
 
 
 def _figures(fitted: Fitted, figures: dict[str, Any]) -> str:

@@ -14,9 +14,8 @@ from training.datasets.table import Table
 from training.fusion import calibrate
 from training.fusion.folds import FOLDS
 from training.fusion.served import PATTERNS, PLAYERS, Calibration, pattern
-from training.fusion.trees import SERIES
+from training.fusion.trees import NOTE, SERIES
 
-NOTE = 2
 FULL = PATTERNS - 1
 """The pattern that stands for: with all that a row has."""
 EVENTS = 100
@@ -36,7 +35,7 @@ Scores = dict[str, list[NDArray[np.float32]]]
 class Parts:
     """Out-of-fold scores by data set, for every modality pattern; NaN where not computed."""
 
-    trees: Scores  # those of patterns that differ in notes and images alone are the same
+    trees: Scores  # those of patterns that differ in images alone are the same
     network: Scores
 
 

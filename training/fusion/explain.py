@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from services.domain.features.inputs import ARRAYS
 from services.domain.features.static import STATIC
 from training.fusion.network import COUNTS, FIXED, PARTS, VARIABLES, FusionNet
-from training.fusion.trees import CREDIT, SERIES, STATIC_DATA
+from training.fusion.trees import CREDIT, NOTE_COLUMN, SERIES, STATIC_COLUMNS, STATIC_DATA
 
 NODES = 4  # of the Gauss-Legendre quadrature
 
@@ -35,7 +35,8 @@ class NetworkExplanation(nn.Module):
         series, static = kept[:, SERIES], kept[:, STATIC_DATA]
         nodes, weights = np.polynomial.legendre.leggauss(NODES)
         # A column of the fixed input: each static and derived value, then each one's pieces.
-        of_fixed = np.concatenate([CREDIT[-FIXED:], CREDIT[-FIXED:].repeat(PARTS, 0)])
+        credit = CREDIT[STATIC_COLUMNS.start : NOTE_COLUMN]
+        of_fixed = np.concatenate([credit, credit.repeat(PARTS, 0)])
         derived = np.arange(FIXED) >= len(STATIC)
         self.removed: Tensor
         self.credit: Tensor

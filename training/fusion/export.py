@@ -11,7 +11,7 @@ from onnx import ModelProto, OperatorSetIdProto, TensorProto, helper
 
 from services.domain.features import ARRAYS, MODALITIES, VARIABLE_NAMES
 from training.fusion.served import Served
-from training.fusion.trees import BOTH, TABULAR, ensemble_nodes
+from training.fusion.trees import READ, WHOLE, ensemble_nodes
 from training.repository import tidy
 
 OPSET = 18  # read by ONNX Runtime 1.15 and later; Triton 24.10 carries 1.19
@@ -23,7 +23,7 @@ OUTPUTS = ["risk", "raw", "modality_contribution", "variable_contribution", "row
 
 def _widths(outcomes: int) -> tuple[int, int]:
     """Of `TREES`."""
-    return outcomes * (2 + len(VARIABLE_NAMES)), outcomes * BOTH
+    return outcomes * (WHOLE + 1 + len(VARIABLE_NAMES)), outcomes * (WHOLE + 1)
 
 
 def _torch_graph(served: Served, outcomes: int, rows: int = 3) -> Any:
@@ -57,11 +57,11 @@ def export_served(served: Served, trees: Sequence[Sequence[Any]]) -> ModelProto:
 
 
 def export_trees(trees: Sequence[Sequence[Any]]) -> ModelProto:
-    """The trees alone: `TREES` of the inputs `TABULAR`."""
+    """The trees alone: `TREES` of the inputs `READ`."""
     graph = helper.make_graph(
         ensemble_nodes(trees),
         "trees",
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["rows", *ARRAYS[n]]) for n in TABULAR],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["rows", *ARRAYS[n]]) for n in READ],
         [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", width])
             for name, width in zip(TREES, _widths(len(trees)), strict=True)

@@ -28,7 +28,7 @@ from training.fusion.choose import (
 from training.fusion.folds import FOLDS
 from training.fusion.network import Together
 from training.fusion.served import PATTERNS
-from training.fusion.trees import BOTH
+from training.fusion.trees import WHOLE
 from training.fusion.workshop import Workshop, epochs_of
 
 
@@ -85,7 +85,7 @@ def _trees(shop: Workshop, outcome: str, k: int, parts: list[Parts]) -> list[Gro
     lesson, plan = shop.lesson(outcome), shop.plan
     made = []
     for seed, part in zip(plan.seeds, parts, strict=True):
-        scores = np.zeros((BOTH + 1, len(lesson.table)), np.float32)
+        scores = np.zeros((WHOLE + 1, len(lesson.table)), np.float32)
         for field, kind in zip(shop.trees(lesson, outcome, seed), plan.trees[outcome], strict=True):
             scores += kind.weight * np.stack(shop.tree_scores(field, outcome))
             grown = field.whole()
@@ -116,8 +116,8 @@ def _networks(shop: Workshop, parts: list[Parts]) -> tuple[Together, list[int]]:
 
 def _silent(table: Table, outcomes: tuple[str, ...]) -> list[NDArray[np.float32]]:
     """Scores of 0 by pattern, for trees to fill in: patterns that are one to them share the array."""
-    scores = [np.zeros((len(table), len(outcomes)), np.float32) for _ in range(BOTH + 1)]
-    return [scores[number & BOTH] for number in range(PATTERNS)]
+    scores = [np.zeros((len(table), len(outcomes)), np.float32) for _ in range(WHOLE + 1)]
+    return [scores[number & WHOLE] for number in range(PATTERNS)]
 
 
 def _unknown(table: Table, outcomes: tuple[str, ...]) -> NDArray[np.float32]:

@@ -62,10 +62,11 @@ MORTALITY_TREES = (
         150,
         {**_MORTALITY, "learning_rate": 0.05, "num_leaves": 3, "feature_fraction": 1.0},
         weight=1 / 4,
-        rising_with=("age_years", "aps_partial"),
+        rising_with=("age_years", "aps_partial", "note_expected"),
     ),
 )
-"""The last kind knows a score and an age alone: where deaths are few they are worth more so than among all."""
+"""The last kind knows a score, an age and the notes' score alone: where deaths are few they are worth more so than
+among all."""
 
 
 Load = Callable[[Path, Path], Table]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from services.domain.features.inputs import MODALITIES
 from training.fusion.explain import NetworkExplanation
 from training.fusion.network import VARIABLES, Together
-from training.fusion.trees import BOTH, SERIES, WITHOUT_STATIC
+from training.fusion.trees import SERIES, WHOLE
 
 PLAYERS = 4  # series, static, note, image: the modalities that are switched on
 PATTERNS = 1 << PLAYERS
@@ -113,11 +113,10 @@ class Served(nn.Module):
         trees_lacking: Tensor,
     ) -> tuple[Tensor, ...]:
         inputs = [series, static, derived, note, image, genomic, presence, age]
-        k = trees_lacking.shape[1] // BOTH
-        less = list(trees_lacking.reshape(-1, BOTH, k).unbind(1))
-        less[WITHOUT_STATIC] = less[WITHOUT_STATIC] + trees[:, k : 2 * k]
-        scores = torch.stack([*less, trees[:, :k]], 1)  # [B, BOTH + 1, outcomes], by the pattern's bits BOTH
-        moved = trees[:, 2 * k :].reshape(-1, k, VARIABLES).transpose(1, 2) * presence[:, SERIES].reshape(-1, 1, 1)
+        size = trees_lacking.shape[1]
+        k = size // (WHOLE + 1)
+        scores = (trees[:, :size] + trees_lacking).reshape(-1, WHOLE + 1, k)
+        moved = trees[:, size:].reshape(-1, k, VARIABLES).transpose(1, 2) * presence[:, SERIES].reshape(-1, 1, 1)
         mixed = self.blend.mixed(presence, self.net(*inputs), self._trees(presence.unsqueeze(1), scores).squeeze(1))
         slope, intercept = self.blend.line(presence)
         without, contributions = self._networks(inputs)
@@ -138,7 +137,7 @@ class Served(nn.Module):
 
     def _trees(self, present: Tensor, scores: Tensor) -> Tensor:
         """[B, subsets, outcomes] what the trees say of each subset, whose modalities are `present`."""
-        number = self.blend.number(present) & BOTH
+        number = self.blend.number(present) & WHOLE
         return torch.gather(scores, 1, number.unsqueeze(-1).expand(-1, -1, scores.shape[-1]))
 
     def _modalities(self, presence: Tensor, network: Tensor, scores: Tensor) -> Tensor:

@@ -10,36 +10,43 @@ number of training rows in each, and the move is credited to the variables that 
 are therefore constants, and leaves carry them beside their value.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from itertools import count
 from math import isnan
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto, helper
+from onnx import NodeProto, helper, numpy_helper
 
 from services.domain.features.derived import DERIVED, SOURCES
-from services.domain.features.inputs import ARRAYS, MODALITIES, model_inputs
+from services.domain.features.inputs import ARRAYS, MODALITIES, NOTE_SIZE, model_inputs
 from services.domain.features.series import SHAPE
 from services.domain.features.static import STATIC
 from services.domain.features.variables import INDEX
 from services.domain.record import PatientRecord
 
 TABULAR = ("series", "static", "derived")
-WIDTH = sum(int(np.prod(ARRAYS[name])) for name in TABULAR)
+READ = (*TABULAR, "note", "presence")
+"""The inputs that trees read."""
+EXPECTED = NOTE_SIZE - 1
+"""The direction of a note's vector that says what risk of death a published score expects (`training.eicu.targets`)."""
+NOTE_COLUMN = sum(int(np.prod(ARRAYS[name])) for name in TABULAR)
+WIDTH = NOTE_COLUMN + 1
 VARIABLES, STATISTICS = SHAPE
 STATIC_COLUMNS = range(VARIABLES * STATISTICS, VARIABLES * STATISTICS + len(STATIC))
-FIXED_COLUMNS = {name: VARIABLES * STATISTICS + n for n, name in enumerate((*STATIC, *DERIVED))}
-"""The column of the flat input by the name of a static or derived value."""
+FIXED_COLUMNS = {name: VARIABLES * STATISTICS + n for n, name in enumerate((*STATIC, *DERIVED, "note_expected"))}
+"""The column of the flat input by the name of a static or derived value, or of what notes let expect."""
 
-SERIES, STATIC_DATA = MODALITIES.index("series"), MODALITIES.index("static")
-BOTH = 1 << SERIES | 1 << STATIC_DATA
+SERIES, STATIC_DATA, NOTE = (MODALITIES.index(name) for name in ("series", "static", "note"))
+OWN = {
+    SERIES: frozenset(range(NOTE_COLUMN)) - frozenset(STATIC_COLUMNS),
+    STATIC_DATA: frozenset((*STATIC_COLUMNS, FIXED_COLUMNS["age_shock_index"])),
+    NOTE: frozenset((NOTE_COLUMN,)),
+}
+"""The columns of the flat input that know nothing where a modality is absent."""
+WHOLE = sum(1 << modality for modality in OWN)
 """The bits of a modality pattern that trees depend on."""
-WITHOUT_STATIC = 1 << SERIES
-_AGED = FIXED_COLUMNS["age_shock_index"]
-_OF_STATIC = np.array([*STATIC_COLUMNS, _AGED], np.intp)
-_OF_SERIES = np.setdiff1d(np.arange(WIDTH), STATIC_COLUMNS)
 
 Node = dict[str, Any]
 """A split or a leaf, as `Booster.dump_model` gives it."""
@@ -51,17 +58,25 @@ def _credit() -> NDArray[np.float64]:
     of_derived = np.zeros((len(SOURCES), VARIABLES))
     for row, names in zip(of_derived, SOURCES, strict=True):
         row[[INDEX[name] for name in names]] = 1 / max(1, len(names))
-    return np.concatenate([of_series, np.zeros((len(STATIC), VARIABLES)), of_derived])
+    return np.concatenate([of_series, np.zeros((len(STATIC), VARIABLES)), of_derived, np.zeros((1, VARIABLES))])
 
 
 CREDIT = _credit()
 """[WIDTH, VARIABLES]: what share of a flat column's effect is each clinical variable's. A derived value's is shared
-equally among those it is made of; static data, and what is made of whatever is known, are no variable's."""
+equally among those it is made of; static data, notes, and what is made of whatever is known, are no variable's."""
 
 
 def flat(inputs: dict[str, NDArray[np.float32]], rows: Any = slice(None)) -> NDArray[np.float32]:
-    """[N, WIDTH]: series (variable by variable), static, derived, as the graph joins them."""
-    return np.concatenate([np.asarray(inputs[n][rows]).reshape(-1, int(np.prod(ARRAYS[n]))) for n in TABULAR], axis=1)
+    """[N, WIDTH]: series (variable by variable), static, derived and what notes let expect, as the graph joins them."""
+    parts = [np.asarray(inputs[n][rows]).reshape(-1, int(np.prod(ARRAYS[n]))) for n in TABULAR]
+    return np.concatenate([*parts, _expected_by_notes(inputs, rows)], axis=1)
+
+
+def _expected_by_notes(inputs: dict[str, NDArray[np.float32]], rows: Any) -> NDArray[np.float32]:
+    """[N, 1]; NaN where there is no note."""
+    here = np.asarray(inputs["presence"][rows])[:, NOTE : NOTE + 1] > 0
+    unknown = np.full(here.shape, np.nan, np.float32)
+    return np.where(here, np.asarray(inputs["note"][rows])[:, EXPECTED:], unknown) if "note" in inputs else unknown
 
 
 NOTHING = flat({name: array[None] for name, array in model_inputs(PatientRecord(patient=""), 0).arrays.items()})[0]
@@ -70,9 +85,20 @@ NOTHING = flat({name: array[None] for name, array in model_inputs(PatientRecord(
 
 def lacking(pattern: int) -> NDArray[np.intp]:
     """The columns that hold `NOTHING` in rows of this modality pattern."""
-    series, static = (pattern >> modality & 1 for modality in (SERIES, STATIC_DATA))
-    none = np.empty(0, np.intp)
-    return np.union1d(none if series else _OF_SERIES, none if static else _OF_STATIC)
+    return np.array(sorted(_lost(set(OWN) - _modalities(pattern))), np.intp)
+
+
+def read_by(columns: NDArray[np.intp]) -> int:
+    """The bits of a modality pattern that trees on these columns depend on."""
+    return sum(1 << modality for modality, own in OWN.items() if not own.isdisjoint(columns.tolist()))
+
+
+def _modalities(pattern: int) -> set[int]:
+    return {modality for modality in OWN if pattern >> modality & 1}
+
+
+def _lost(modalities: Iterable[int]) -> frozenset[int]:
+    return frozenset().union(*(OWN[modality] for modality in modalities))
 
 
 def float32_below(threshold: float) -> float:
@@ -180,46 +206,75 @@ def _way(split: Node, value: float) -> str:
     return SIDES[0] if left else SIDES[1]
 
 
-def _reads(node: Node, columns: Sequence[int], some: Container[int]) -> bool:
+def _columns_of(node: Node, columns: Sequence[int]) -> set[int]:
+    """Those that the tree's splits read."""
     if "leaf_value" in node:
-        return False
-    return columns[node["split_feature"]] in some or any(_reads(node[side], columns, some) for side in SIDES)
+        return set()
+    return {columns[node["split_feature"]]}.union(*(_columns_of(node[side], columns) for side in SIDES))
+
+
+def _by_loss(root: Node, columns: Sequence[int]) -> dict[frozenset[int], list[int]]:
+    """The modality patterns that are one to the tree, by the columns which it reads and they lack."""
+    found: dict[frozenset[int], list[int]] = {}
+    read = _columns_of(root, columns)
+    for pattern in range(WHOLE + 1):
+        found.setdefault(frozenset(read) & _lost(set(OWN) - _modalities(pattern)), []).append(pattern)
+    return found
 
 
 def ensemble_nodes(grown: Sequence[Sequence[tuple[Any, float, Sequence[int]]]]) -> list[NodeProto]:
     """ONNX nodes that compute, for K = len(grown) outcomes from the serving inputs of B rows,
 
-    `trees` [B, K + K + K * VARIABLES]: for each outcome the weighted sum of its boosters' raw scores, what trees that
-    read no static data have in it, and the path contributions by variable;
-    `trees_lacking` [B, BOTH * K]: for each modality pattern of series and static data but the whole, what the sum would
-    be if the record had no more (without static data alone: what trees that read some would have in it).
+    `trees` [B, (WHOLE + 1) * K + K * VARIABLES]: for each modality pattern and outcome the weighted sum of the raw
+    scores of trees that read nothing which the pattern lacks, and the path contributions by variable;
+    `trees_lacking` [B, (WHOLE + 1) * K]: the same of the other trees, as they answer of a record that has no more than
+    the pattern.
 
     `grown[k]` are outcome k's boosters, each with its weight and the columns of the flat input that it reads.
     """
     outcomes = len(grown)
     whole, less = _Ensemble(), _Ensemble()
-    settled = np.zeros(BOTH * outcomes)  # trees that keep no split
-    absent = [frozenset(lacking(pattern).tolist()) for pattern in range(BOTH)]
+    settled = np.zeros((WHOLE + 1) * outcomes)  # trees that keep no split
     for k, group in enumerate(grown):
         for booster, scale, columns in group:
             for info in booster.dump_model()["tree_info"]:
-                root, targets, patterns = info["tree_structure"], [k], list(range(BOTH))
-                if not _reads(root, columns, absent[WITHOUT_STATIC]):
-                    targets.append(outcomes + k)
-                    patterns.remove(WITHOUT_STATIC)
-                explained = _explained(root, columns, np.zeros(VARIABLES))
-                whole.add(explained, columns, scale, targets, 2 * outcomes + k * VARIABLES)
-                for pattern in patterns:
-                    target, pruned = pattern * outcomes + k, _given(root, columns, absent[pattern])
-                    if "leaf_value" in pruned:
-                        settled[target] += scale * pruned["leaf_value"]
+                root = info["tree_structure"]
+                for lost, patterns in _by_loss(root, columns).items():
+                    targets = [pattern * outcomes + k for pattern in patterns]
+                    pruned = _given(root, columns, lost)
+                    if not lost:
+                        explained = _explained(root, columns, np.zeros(VARIABLES))
+                        whole.add(explained, columns, scale, targets, len(settled) + k * VARIABLES)
+                    elif "leaf_value" in pruned:
+                        settled[targets] += scale * pruned["leaf_value"]
                     else:
-                        less.add(pruned, columns, scale, [target])
+                        less.add(pruned, columns, scale, targets)
     for target, value in enumerate(settled):
         less.add({"leaf_value": value}, (), 1.0, [target])
     return [
+        *_joined("trees_flat"),
+        whole.node("trees_flat", "trees", len(settled) + outcomes * VARIABLES),
+        less.node("trees_flat", "trees_lacking", len(settled)),
+    ]
+
+
+def _joined(output: str) -> list[NodeProto]:
+    """`flat` as nodes."""
+    constants: dict[str, NDArray[Any]] = {
+        "trees_of_note": np.array([NOTE], np.int64),
+        "trees_expected": np.array([EXPECTED], np.int64),
+        "trees_zero": np.zeros((1, 1), np.float32),
+        "trees_unknown": np.full((1, 1), np.nan, np.float32),
+    }
+    return [
+        *(
+            helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value, name))
+            for name, value in constants.items()
+        ),
         helper.make_node("Flatten", ["series"], ["trees_series"], axis=1),
-        helper.make_node("Concat", ["trees_series", "static", "derived"], ["trees_flat"], axis=1),
-        whole.node("trees_flat", "trees", 2 * outcomes + outcomes * VARIABLES),
-        less.node("trees_flat", "trees_lacking", BOTH * outcomes),
+        helper.make_node("Gather", ["presence", "trees_of_note"], ["trees_note"], axis=1),
+        helper.make_node("Greater", ["trees_note", "trees_zero"], ["trees_noted"]),
+        helper.make_node("Gather", ["note", "trees_expected"], ["trees_direction"], axis=1),
+        helper.make_node("Where", ["trees_noted", "trees_direction", "trees_unknown"], ["trees_by_notes"]),
+        helper.make_node("Concat", ["trees_series", "static", "derived", "trees_by_notes"], [output], axis=1),
     ]

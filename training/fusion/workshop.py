@@ -18,14 +18,14 @@ from sklearn.metrics import roc_auc_score
 from training.datasets.stays import course_of
 from training.datasets.table import Table, merge
 from training.fusion.boost import Field, Lesson, TreeSettings, kinds_of, usable_columns
-from training.fusion.choose import FULL, NOTE, Gains, Masks, Tables, of_hours_asked, patterns
+from training.fusion.choose import FULL, Gains, Masks, Tables, of_hours_asked, patterns
 from training.fusion.data import Source
 from training.fusion.folds import FOLDS, row_folds, stopping_rows
 from training.fusion.kept import kept
 from training.fusion.network import OUTCOMES, FusionNet, with_heads
 from training.fusion.served import PLAYERS
 from training.fusion.train import Score, Settings, logits, one_thread, train
-from training.fusion.trees import BOTH, TABULAR
+from training.fusion.trees import NOTE, READ, WHOLE
 
 Folds = dict[str, NDArray[np.int8]]
 EARLIER = 1 / 8
@@ -92,11 +92,12 @@ class Workshop:
 
     def tree_scores(self, field: Field, outcome: str) -> list[NDArray[np.float32]]:
         """What the field's trees say out of fold of the rows of all data sets that know the outcome, one after the
-        other, by a pattern's bits `BOTH`: where it lacks some of them, of the rows `sampled` alone (NaN elsewhere)."""
+        other, by a pattern's bits `WHOLE`: where it lacks some that the trees read, of the rows `sampled` alone (NaN
+        elsewhere)."""
         names = self.knowing(outcome)
         begin = np.cumsum([0, *(len(self.tables[name]) for name in names)])
         rows = np.concatenate([first + self.sampled(name) for first, name in zip(begin, names, strict=False)])
-        return [*(field.cross_fit(pattern, rows) for pattern in range(BOTH)), field.cross_fit()]
+        return [field.cross_fit(pattern, rows) for pattern in range(WHOLE + 1)]
 
     def fold_network(self, seed: int, fold: int) -> tuple[FusionNet, dict[str, Any]]:
         """The network that has not seen the fold, and its history. It stops by training patients that it is not
@@ -153,7 +154,7 @@ def epochs_of(best: Sequence[int]) -> int:
 def lesson_of(tables: Tables, gains: Gains, folds: Folds, outcome: str) -> Lesson:
     """What the outcome's trees learn from: the rows of all data sets that know it, one after the other."""
     names = [n for n, t in tables.items() if outcome in t.labels]
-    table = tables[names[0]] if len(names) == 1 else merge([tables[n] for n in names], TABULAR, outcome)
+    table = tables[names[0]] if len(names) == 1 else merge([tables[n] for n in names], READ, outcome)
     label = table.labels[outcome]
     course = np.concatenate([tables[n].labels.get(course_of(outcome), tables[n].labels[outcome]) for n in names])
     rows = np.flatnonzero(~np.isnan(label))

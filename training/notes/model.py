@@ -2,8 +2,8 @@
 
 A note's vector is the sum of its tokens' rows. Folded into the rows are inverse document frequency and two kinds of
 directions, each scaled to unit variance over the training stays: latent semantic ones (truncated SVD), and ones
-that predict the patient's physiology, course and outcome (multi-target ridge regression). The vector is linear in
-the words, so the mean of several notes' vectors means what it says.
+that predict the patient's physiology, course, outcome and expected risk (multi-target ridge regression). The vector is
+linear in the words, so the mean of several notes' vectors means what it says.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from sklearn.decomposition import TruncatedSVD
 
 from services.domain.notes import BUCKETS
 
-SEMANTIC = 32
+SEMANTIC = 31
 """Unsupervised directions, the first ones of the vector; those of the targets follow."""
 
 RIDGE = 10.0

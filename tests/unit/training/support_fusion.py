@@ -26,11 +26,12 @@ def inputs(rows: int, seed: int = 0, holes: float = 0.3) -> Rows:
 
 
 def as_sent(rows: Rows) -> Rows:
-    """The rows with nothing in the tabular inputs of what is not present, as the feature code leaves them."""
+    """The rows with nothing in the inputs that trees read of what is not present, as the feature code leaves them."""
     series, static = (rows["presence"][:, modality] == 0 for modality in range(2))
     for name in ("series", "derived"):
         rows[name][series] = EMPTY[name]
     rows["static"][static] = EMPTY["static"]
+    rows["note"][rows["presence"][:, 2] == 0] = EMPTY["note"]
     rows["derived"][static, DERIVED.index("age_shock_index")] = np.nan
     return rows
 

@@ -1,5 +1,6 @@
 """The exported graph is the trained model, and its explanation is of it."""
 
+import json
 from functools import cache
 from typing import Any
 
@@ -12,13 +13,26 @@ import torch
 from services.domain.features import ARRAYS, MODALITIES, VARIABLE_NAMES
 from services.domain.features.derived import SOURCES
 from services.domain.features.series import STATISTIC
+from services.local.stack import MODEL_REPOSITORY
 from tests.unit.training.support_fusion import EMPTY, Rows, as_sent, inputs, table
+from training.eicu.targets import EXPECTED as APACHE
 from training.fusion.boost import Grown
 from training.fusion.explain import NetworkExplanation, gelu
 from training.fusion.export import TREES, export_served, export_trees
 from training.fusion.network import OUTCOMES, FusionNet, Together
 from training.fusion.served import PATTERNS, PLAYERS, Calibration, Served, shapley_weights
-from training.fusion.trees import BOTH, CREDIT, NOTHING, STATIC_COLUMNS, TABULAR, WIDTH, flat, float32_below
+from training.fusion.trees import (
+    CREDIT,
+    EXPECTED,
+    NOTE_COLUMN,
+    NOTHING,
+    READ,
+    STATIC_COLUMNS,
+    WHOLE,
+    WIDTH,
+    flat,
+    float32_below,
+)
 
 ROWS = 7
 K, V = len(OUTCOMES), len(VARIABLE_NAMES)
@@ -26,9 +40,11 @@ K, V = len(OUTCOMES), len(VARIABLE_NAMES)
 
 @cache
 def boosters(seed: int = 1, leaves: int = 15, only: tuple[int, ...] = tuple(range(WIDTH))) -> tuple[Any, Any]:
-    """One for each outcome, that reads the columns `only` of the flat input. The old are ill, so that static count."""
+    """One for each outcome, that reads the columns `only` of the flat input. The old are ill, and those whose notes
+    say so, so that static data and notes count."""
     made = table(600, seed=seed)
     data, old = flat(made.inputs)[:, only], made.inputs["static"][:, 0] > 0.5
+    old = old | (np.nan_to_num(made.inputs["note"][:, EXPECTED]) > 0.7)
     settings = {"objective": "binary", "num_leaves": leaves, "verbose": -1, "num_threads": 1, "seed": seed}
     return tuple(lgb.train(settings, lgb.Dataset(data, made.labels[o] + old > 0), 12) for o in OUTCOMES)  # type: ignore[return-value]
 
@@ -63,7 +79,7 @@ def run(rows: Rows) -> Rows:
 def trees(rows: Rows, grown: tuple[Any, ...], only: tuple[int, ...] = tuple(range(WIDTH))) -> tuple[Any, Any]:
     """What the ensembles' ONNX nodes answer alone."""
     found = session(export_trees([[Grown(b, 1.0, np.array(only))] for b in grown]))
-    return tuple(found.run(list(TREES), {name: rows[name] for name in TABULAR}))
+    return tuple(found.run(list(TREES), {name: rows[name] for name in READ}))
 
 
 def tensors(rows: Rows) -> list[torch.Tensor]:
@@ -127,7 +143,7 @@ def test_path_contributions_of_trees_with_one_split_are_lightgbm_s_exact_shapley
     made, stumps = inputs(50), boosters(leaves=2)
     found, _ = trees(made, stumps)
     exact = [b.predict(flat(made), pred_contrib=True)[:, :-1] @ CREDIT for b in stumps]
-    assert np.abs(found[:, 2 * K :].reshape(-1, K, V) - np.stack(exact, 1)).max() < 1e-6
+    assert np.abs(found[:, (WHOLE + 1) * K :].reshape(-1, K, V) - np.stack(exact, 1)).max() < 1e-6
 
 
 def test_path_contributions_add_up_to_what_the_score_is_above_its_expectation() -> None:
@@ -136,32 +152,37 @@ def test_path_contributions_add_up_to_what_the_score_is_above_its_expectation() 
     found, _ = trees(made, grown, series)
     data = flat(made)[:, series]
     expected = [b.predict(data, pred_contrib=True)[:, -1] for b in grown]
-    total = found[:, :K] - np.stack(expected, 1)
-    assert np.abs(found[:, 2 * K :].reshape(-1, K, V).sum(-1) - total).max() < 1e-5
+    total = found[:, WHOLE * K : (WHOLE + 1) * K] - np.stack(expected, 1)
+    assert np.abs(found[:, (WHOLE + 1) * K :].reshape(-1, K, V).sum(-1) - total).max() < 1e-5
 
 
-def test_a_column_s_effect_is_shared_among_its_variables_and_static_data_are_none_s() -> None:
+def test_a_column_s_effect_is_shared_among_its_variables_and_static_data_and_notes_are_none_s() -> None:
     assert set(np.round(CREDIT.sum(1), 6)) == {0.0, 1.0}
-    assert not CREDIT[STATIC_COLUMNS].any()
-    for row, names in zip(CREDIT[STATIC_COLUMNS.stop :], SOURCES, strict=True):
+    assert not CREDIT[[*STATIC_COLUMNS, NOTE_COLUMN]].any()
+    for row, names in zip(CREDIT[STATIC_COLUMNS.stop : NOTE_COLUMN], SOURCES, strict=True):
         assert {VARIABLE_NAMES[v] for v in np.flatnonzero(row)} == set(names)
 
 
-@pytest.mark.parametrize("pattern", range(BOTH))
+@pytest.mark.parametrize("pattern", range(WHOLE + 1))
 def test_trees_that_lack_a_modality_score_as_lightgbm_does_of_a_record_without_it(pattern: int) -> None:
     made = inputs(50)
-    found, lacking = trees(made, boosters())
-    score = lacking[:, pattern * K : (pattern + 1) * K] + (found[:, K : 2 * K] if pattern == 1 else 0)
     made["presence"][:] = 1
+    found, lacking = trees(made, boosters())
+    scores = (found[:, : (WHOLE + 1) * K] + lacking).reshape(-1, WHOLE + 1, K)
     expected = np.stack([b.predict(flat(with_modalities(made, pattern)), raw_score=True) for b in boosters()], 1)
-    assert np.abs(score - expected).max() < 1e-5
-    assert np.abs(found[:, :K] - expected).max() > 1e-3
+    assert np.abs(scores[:, pattern] - expected).max() < 1e-5
+    assert pattern == WHOLE or np.abs(scores[:, WHOLE] - expected).max() > 1e-3
 
 
 def test_nothing_is_what_an_empty_record_has() -> None:
     assert np.array_equal(NOTHING, flat({n: a[None] for n, a in EMPTY.items()})[0], equal_nan=True)
     assert np.isnan(NOTHING).any()
     assert (NOTHING == 0).any()
+
+
+def test_what_trees_read_of_notes_is_the_direction_that_a_published_score_taught() -> None:
+    shipped = json.loads((MODEL_REPOSITORY / "note_encoder" / "manifest.json").read_text())
+    assert shipped["directions"].index(APACHE) == EXPECTED
 
 
 def test_a_modality_s_contribution_is_its_shapley_value_over_rows_that_lack_modalities() -> None:

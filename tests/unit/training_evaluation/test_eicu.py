@@ -1,8 +1,10 @@
 """eICU's tables: nothing of the outcome and nothing after 24 hours reaches a record or a note."""
 
 import gzip
+from math import isnan, log
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from services.domain.events import Document, Observation
@@ -12,6 +14,7 @@ from training.eicu import observations
 from training.eicu.cohort import NOT_HOME
 from training.eicu.dataset import AS_OF, AS_OF_MS, Stay, load_stays
 from training.eicu.tables import OUTCOME_COLUMNS, read_cut
+from training.eicu.targets import EXPECTED, read_targets
 
 EXAM = "notes/Progress Notes/Physical Exam/Physical Exam/Constitutional"
 TABLES = {
@@ -106,8 +109,6 @@ def _unlocated() -> str:
 
 
 def test_no_outcome_column_is_ever_read(folder: Path, stays: dict[int, Stay]) -> None:
-    import pandas as pd
-
     table = read_cut(folder, "apachePredVar", pd.Index([1]))
     assert not OUTCOME_COLUMNS & set(table.columns)
     told = " ".join(note.text for note in stays[1].notes).lower()
@@ -123,6 +124,24 @@ def test_changing_the_outcome_changes_no_fact(folder: Path, stays: dict[int, Sta
     again = {stay.stay: stay for stay in load_stays(folder)}
     assert not again[1].death
     assert again[1].facts == stays[1].facts
+
+
+def test_what_a_published_score_expects_is_learnt_from_and_no_fact(folder: Path) -> None:
+    header, *rows = TABLES["patient"].splitlines()
+    patients = "\n".join([f"unitadmitsource,{header}", *(f"Floor,{row}" for row in rows)])
+    (folder / "patient.csv.gz").write_bytes(gzip.compress(patients.encode()))
+    expected, facts = {}, []
+    for risk in ("0.41", "0.9"):
+        text = TABLES["apachePatientResult"].replace("0.41", risk)
+        (folder / "apachePatientResult.csv.gz").write_bytes(gzip.compress(text.encode()))
+        again = {stay.stay: stay for stay in load_stays(folder)}
+        assert again[1].apache_iva == float(risk)
+        facts.append(again[1].facts)
+        expected[risk], none = read_targets(folder, pd.Index([1, 3]))[EXPECTED]
+        assert isnan(none)
+    assert expected["0.41"] == pytest.approx(log(0.41 / 0.59))
+    assert expected["0.9"] == pytest.approx(log(9))
+    assert facts[0] == facts[1]
 
 
 def test_values_are_in_canonical_units_and_slips_are_left_out(stays: dict[int, Stay]) -> None:
