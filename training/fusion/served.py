@@ -115,7 +115,7 @@ class Served(nn.Module):
         inputs = [series, static, derived, note, image, genomic, presence, age]
         size = trees_lacking.shape[1]
         k = size // (WHOLE + 1)
-        scores = (trees[:, :size] + trees_lacking).reshape(-1, WHOLE + 1, k)
+        scores = (trees[:, :size] + trees_lacking).reshape(-1, WHOLE + 1, k)  # by pattern
         moved = trees[:, size:].reshape(-1, k, VARIABLES).transpose(1, 2) * presence[:, SERIES].reshape(-1, 1, 1)
         mixed = self.blend.mixed(presence, self.net(*inputs), self._trees(presence.unsqueeze(1), scores).squeeze(1))
         slope, intercept = self.blend.line(presence)
