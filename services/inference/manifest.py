@@ -43,6 +43,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     inputs: dict[str, list[int]] = {}  # shape of one row of each input
     variables: list[str] = []  # of a fusion model: in the order of its `series` and of its explanation
     modalities: list[str] = []
+    encoders: dict[str, str] = {}  # of a fusion model: the encoders that its training read, each by its weights_sha256
     findings: list[str] = []  # of an image encoder's `finding` output, in its order
     gate: Gate = Gate()
 
@@ -54,7 +55,8 @@ class ManifestError(ValueError):
 def load_manifest(repository: Path, model: str, version: str = "") -> Manifest:
     """The manifest of a model's version (the newest when empty), its weights' hash checked against the file.
 
-    Raises ManifestError when it is missing, cannot be read, or its hash is not that of `model.onnx`.
+    Raises ManifestError when it is missing, cannot be read, its hash is not that of `model.onnx`, or an encoder that
+    it reads has other weights beside it than when it was trained.
     """
     folder = repository / model
     path = folder / version / "manifest.json" if version else folder / "manifest.json"
@@ -71,6 +73,12 @@ def load_manifest(repository: Path, model: str, version: str = "") -> Manifest:
     found = weights_sha256(folder / manifest.version / "model.onnx")
     if manifest.weights_sha256 and manifest.weights_sha256 != found:
         raise ManifestError(f"{path}: weights_sha256 is not that of {manifest.version}/model.onnx")
+    for encoder, weights in manifest.encoders.items():
+        if (repository / encoder).is_dir() and load_manifest(repository, encoder).weights_sha256 != weights:
+            raise ManifestError(
+                f"{path}: trained on the vectors of another {encoder} than the one in {repository}: deploy the two "
+                "that belong together, or train this one again"
+            )
     return msgspec.structs.replace(manifest, weights_sha256=found)
 
 

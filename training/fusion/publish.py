@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from services.domain.codes import BY_LOINC
 from services.domain.features import ARRAYS, FEATURE_VERSION, MODALITIES, VARIABLE_NAMES
 from services.domain.features.variables import MODEL_VARIABLES
-from services.inference.manifest import weights_sha256
+from services.inference.manifest import load_manifest, weights_sha256
+from services.local.stack import MODEL_REPOSITORY
 from training.evaluation.command import plain
 from training.fusion import calibrate
 from training.fusion.card import write
@@ -21,6 +22,7 @@ from training.fusion.served import Served
 from training.repository import write_configs
 
 MODEL = "risk_fusion"
+ENCODERS = {"note": "note_encoder", "image": "image_encoder"}
 MAX_BATCH = 256
 FRESH_VARIABLES = 3
 """Fewer variables than this within 24 h: the model does not judge."""
@@ -74,10 +76,16 @@ def _judgement(fitted: Fitted, tables: Tables, figures: dict[str, Any]) -> dict[
             }
         )
         scores[outcome] = _shares(calibrate.sigmoid(fitted.judged[name].logit[fitted.rows[key], k]))
+    used = [m for m, on in zip(MODALITIES, fitted.network.on.tolist(), strict=True) if on]
     inputs, ranges = _reference(tables)
     return {
         "outcomes": outcomes,
-        "modalities_in_use": [m for m, on in zip(MODALITIES, fitted.network.on.tolist(), strict=True) if on],
+        "modalities_in_use": used,
+        "encoders": {
+            encoder: load_manifest(MODEL_REPOSITORY, encoder).weights_sha256
+            for modality, encoder in ENCODERS.items()
+            if modality in used
+        },
         "calibration": {
             "slope": choice.calibration.slope.tolist(),
             "intercept": choice.calibration.intercept.tolist(),

@@ -41,6 +41,16 @@ def test_weights_that_are_not_the_manifests_are_refused(tmp_path: Path):
         load_manifest(tmp_path, "risk_fusion")
 
 
+def test_a_model_that_was_trained_on_another_encoder_s_vectors_is_refused(tmp_path: Path):
+    write(tmp_path, "note_encoder", outcomes=[])
+    known = sha256(WEIGHTS + b"1").hexdigest()
+    write(tmp_path, encoders={"note_encoder": known, "image_encoder": "00" * 32})  # which is not deployed here
+    assert champion(settings(tmp_path)).encoders["note_encoder"] == known
+    (tmp_path / "note_encoder" / "1" / "model.onnx").write_bytes(b"trained anew")
+    with pytest.raises(ManifestError, match=r"another note_encoder .* deploy the two that belong together"):
+        champion(settings(tmp_path))
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"model": 3}', '{"model": "m", "outcomes": [{"name": "gout"}]}'])
 def test_an_unreadable_manifest_is_refused_with_its_path(tmp_path: Path, text: str):
     (write(tmp_path) / "manifest.json").write_text(text)
