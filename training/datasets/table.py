@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,13 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.hours)
+
+    def read(self, name: str, rows: Any = slice(None)) -> NDArray[np.float32]:
+        """An input of these rows, 0 where the data set does not have it."""
+        known = self.inputs.get(name)
+        if known is None:
+            return np.zeros((len(self.hours[rows]), *ARRAYS[name]), np.float32)
+        return np.asarray(known[rows])
 
 
 def cache_name(source: str, path: Path, *code: Path) -> str:
@@ -108,17 +116,12 @@ def _with_header(folder: Path, name: str, rows: int) -> None:
     (folder / f"input-{name}.bin").unlink()
 
 
-def _input(table: Table, name: str) -> NDArray[np.float32]:
-    known = table.inputs.get(name)
-    return np.zeros((len(table), *ARRAYS[name]), np.float32) if known is None else np.asarray(known)
-
-
 def merge(tables: Sequence[Table], names: Sequence[str], outcome: str) -> Table:
     """The rows of several tables one after the other, in memory, with the inputs `names` (0 in a table that does not
     have one) and one outcome."""
     ends = np.cumsum([0, *(len(t.patients) for t in tables)])
     return Table(
-        inputs={n: np.concatenate([_input(t, n) for t in tables]) for n in names},
+        inputs={n: np.concatenate([t.read(n) for t in tables]) for n in names},
         labels={outcome: np.concatenate([t.labels[outcome] for t in tables])},
         hours=np.concatenate([t.hours for t in tables]),
         stay=np.concatenate([t.stay + np.int32(first) for t, first in zip(tables, ends[:-1], strict=True)]),

@@ -54,9 +54,7 @@ class Stay:
     sex: str
     ethnicity: str
     unit: str
-    apache_iva: (
-        float  # published prediction, NaN where there is none; to compare with and to learn from, never an input
-    )
+    apache_iva: float  # published prediction or NaN; to compare with and to learn from, never an input
     facts: list[AnyFact] = field(repr=False)
     notes: list[Note] = field(repr=False)
 

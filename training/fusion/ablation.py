@@ -51,7 +51,7 @@ def risks(tables: Tables, plan: Plan, home: Path, weights: tuple[float, float]) 
         kept = {PLACES[member] for member in members}
         pattern = sum(1 << modality for modality in kept)
         weight = weights[pattern >> SERIES & 1]
-        logit = weight * _network_logits(tables[EICU], plan, home, kept) + (1 - weight) * grown[pattern & WHOLE]
+        logit = weight * _network_logits(tables[EICU], plan, home, kept) + (1 - weight) * grown[pattern]
         found[name] = sigmoid(logit)
     return found
 

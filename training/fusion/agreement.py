@@ -18,7 +18,6 @@ from scipy.stats import rankdata
 from training.fusion import plans
 from training.fusion.boost import Field, Grown, Lesson, kinds_of, matrix
 from training.fusion.choose import Gains, Tables
-from training.fusion.data import Source
 from training.fusion.export import export_trees
 from training.fusion.folds import row_folds
 from training.fusion.trees import CREDIT, READ, WHOLE
@@ -32,7 +31,7 @@ def contributions(lesson: Lesson, boosters: list[Grown], rows: NDArray[np.intp])
     """By path and by TreeSHAP, [rows, variables] each, in the raw score."""
     graph = export_trees([boosters])
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-    inputs = {name: array for name, array in Source(lesson.table, rows).inputs(rows).items() if name in READ}
+    inputs = {name: lesson.table.read(name, rows) for name in READ}
     trees: Float = session.run(["trees"], inputs)[0].astype(np.float64)
     exact = np.zeros((len(rows), CREDIT.shape[1]))
     for booster, weight, columns in boosters:

@@ -8,10 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from services.domain.features import ARRAYS, MODALITIES
+from services.domain.features import ARRAYS
 from training.datasets.table import Table
-
-NOTE, IMAGE = MODALITIES.index("note"), MODALITIES.index("image")
 
 
 @dataclass
@@ -32,12 +30,7 @@ class Source:
 
     def inputs(self, rows: NDArray[np.intp]) -> dict[str, NDArray[np.float32]]:
         """The inputs of those rows; zeros for a modality that the data set does not have."""
-        return {
-            n: np.ascontiguousarray(self.table.inputs[n][rows])
-            if n in self.table.inputs
-            else np.zeros((len(rows), *shape), np.float32)
-            for n, shape in ARRAYS.items()
-        }
+        return {name: np.ascontiguousarray(self.table.read(name, rows)) for name in ARRAYS}
 
 
 @dataclass

@@ -19,10 +19,12 @@ from training.fusion.choose import COVERAGE, Tables
 from training.fusion.export import export_served, save
 from training.fusion.fit import Fitted
 from training.fusion.served import Served
+from training.images.export import MODEL as IMAGE_ENCODER
+from training.notes.train import MODEL as NOTE_ENCODER
 from training.repository import write_configs
 
 MODEL = "risk_fusion"
-ENCODERS = {"note": "note_encoder", "image": "image_encoder"}
+ENCODERS = {"note": NOTE_ENCODER, "image": IMAGE_ENCODER}
 MAX_BATCH = 256
 FRESH_VARIABLES = 3
 """Fewer variables than this within 24 h: the model does not judge."""
