@@ -42,10 +42,10 @@ class Table:
 
 
 def cache_name(source: str, path: Path, *code: Path) -> str:
-    """Names the cache by data set file, size and time, by the feature version, and by the code below this folder and
-    the folders `code`: a table is never older than what reads its data set."""
+    """Names the cache by the content of the data set's files, by the feature version, and by the code below this folder
+    and the folders `code`: a table is never older than what it was made from, and a copied data set is the same."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    facts = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
+    facts = [(f.name, hashlib.sha256(f.read_bytes()).hexdigest()) for f in files if f.is_file()]
     texts = [f.read_text() for folder in (Path(__file__).parent, *code) for f in sorted(folder.glob("*.py"))]
     mark = hashlib.sha256(json.dumps([source, FEATURE_VERSION, facts, texts]).encode()).hexdigest()[:16]
     return f"{source}-{mark}"
