@@ -1,8 +1,9 @@
 """The fusion network: any subset of series, static data, notes, images and a genomic panel, to one logit per outcome.
 
-Each modality has its own small encoder to one common width. What is absent is replaced by a learned vector, and
-the age of what is present is encoded beside it, so that a stale note can count for less. Values are standardised
-inside the network with the training set's quantiles: the server gets the features as they are.
+Each modality has its own small encoder to one common width. Of a note's vector it reads what the note lets expect: the
+deaths in stays with notes are too few to learn from all its directions. What is absent is replaced by a learned
+vector, and the age of what is present is encoded beside it, so that a stale note can count for less. Values are
+standardised inside the network with the training set's quantiles: the server gets the features as they are.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 
 from services.domain.features.derived import DERIVED
 from services.domain.features.genomic import GENES
-from services.domain.features.inputs import IMAGE_SIZE, MODALITIES, NOTE_SIZE
+from services.domain.features.inputs import IMAGE_SIZE, MODALITIES
 from services.domain.features.series import SHAPE, STATISTIC
 from services.domain.features.static import STATIC
+from training.fusion.trees import EXPECTED
 
 OUTCOMES: tuple[str, ...] = ("sepsis-6h", "mortality")
 VARIABLES, STATISTICS = SHAPE
@@ -104,7 +106,7 @@ class FusionNet(nn.Module):
         self.per_variable = PerVariable(sizes.per_variable)
         self.series = nn.Linear(VARIABLES * sizes.per_variable, width)
         self.fixed = nn.Linear(FIXED * (1 + PARTS), width)
-        self.note = nn.Sequential(nn.Linear(NOTE_SIZE, sizes.note), nn.Tanh(), nn.Linear(sizes.note, width))
+        self.note = nn.Sequential(nn.Linear(1, sizes.note), nn.Tanh(), nn.Linear(sizes.note, width))
         self.image = nn.Sequential(nn.Linear(IMAGE_SIZE, sizes.image), nn.Tanh(), nn.Linear(sizes.image, width))
         self.genomic = nn.Linear(len(GENES), width)
         self.absent = nn.Parameter(torch.zeros(len(MODALITIES), width))
@@ -157,7 +159,7 @@ class FusionNet(nn.Module):
             [
                 self.series(self.drop(by_variable)),
                 self.fixed(fixed),
-                self.note(note),
+                self.note(note[:, EXPECTED:]),
                 self.image(image),
                 self.genomic(genomic),
             ],

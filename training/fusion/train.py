@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from services.domain.features import ARRAYS
+from training.fusion import data, network
 from training.fusion.data import Minibatch, Source, batches, tensors, without_some
-from training.fusion.kept import digest_of
+from training.fusion.kept import digest_of, mark_of
 from training.fusion.network import KNOTS, RAMPED, FusionNet, Sizes
 from training.progress import bar
 
 ORDER = tuple(n for n in ARRAYS)
 Score = Callable[[FusionNet], float]
+CODE = (__file__, data.__file__, network.__file__)
+"""What the weights depend on besides settings and data."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +141,8 @@ def train(
 
 def _mark(settings: Settings, sources: Sequence[Source]) -> dict[str, Any]:
     """What a checkpoint must have been made with to be gone on from."""
-    data = [(len(s.table), digest_of(s.rows), s.repeat, digest_of(s.labels(s.rows))) for s in sources]
-    return {**asdict(settings), "data": data}
+    rows = [(len(s.table), digest_of(s.rows), s.repeat, digest_of(s.labels(s.rows))) for s in sources]
+    return {**asdict(settings), "data": rows, "code": mark_of(*(Path(file).read_text() for file in CODE))}
 
 
 def _evaluated(net: FusionNet) -> FusionNet:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from training.evaluation.metrics import auprc, auroc
 from training.evaluation.utility import gains
 from training.fusion import calibrate
 from training.fusion.folds import fold_of
@@ -28,6 +29,25 @@ def test_the_blend_leaves_out_a_part_that_knows_nothing() -> None:
     noise = np.random.default_rng(9).normal(size=len(logit))
     assert calibrate.network_weight([np.stack([noise, logit, label])]) < 0.1
     assert calibrate.network_weight([np.stack([logit, noise, label])]) > 0.9
+
+
+def test_the_blend_minds_those_at_highest_risk_beside_the_order_of_all() -> None:
+    """A network that orders nearly all well, and puts a few above everyone who should not be there."""
+    rng = np.random.default_rng(4)
+    label = (rng.random(5_000) < 0.1).astype(float)
+    network = rng.normal(1.5 * label) + 4.0 * (rng.random(len(label)) < 0.03)
+    trees = rng.normal(1.2 * label)
+    trees = np.where(trees > 0, trees, 0.2 * trees)
+
+    def figures(share: float) -> tuple[float, float]:
+        mix = share * network + (1 - share) * trees
+        return auroc(label, mix), auprc(label, mix)
+
+    by_auroc = max(np.linspace(0, 1, 11), key=lambda share: figures(share)[0])
+    chosen = calibrate.network_weight([np.stack([network, trees, label])])
+    assert 0 < chosen < by_auroc
+    lost, gained = np.subtract(figures(by_auroc), figures(chosen)) * (1, -1)
+    assert gained > lost > 0
 
 
 def test_sensitivity_and_precision_meet_at_the_balanced_threshold() -> None:

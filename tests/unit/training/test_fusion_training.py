@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from tests.support import ROOT
@@ -76,6 +77,18 @@ def test_a_run_on_other_labels_begins_anew(tmp_path: Path) -> None:
     net, _ = train([other], rising, PLAIN, tmp_path / "run.pt")
     anew, _ = train([other], rising, PLAIN)
     assert np.array_equal(logits(net, other, other.rows), logits(anew, other, other.rows))
+
+
+def test_a_run_by_other_code_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, file = source(), tmp_path / "run.pt"
+    _, first = train([made], rising, PLAIN, file)
+    _, again = train([made], rising, PLAIN, file)
+    assert again["history"] == first["history"]
+    code = tmp_path / "network.py"
+    code.write_text("another network")
+    monkeypatch.setattr("training.fusion.train.CODE", (str(code),))
+    _, anew = train([made], rising, PLAIN, file)
+    assert anew["history"] != first["history"]
 
 
 def test_early_stopping_keeps_the_best_epoch() -> None:
