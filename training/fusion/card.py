@@ -10,7 +10,7 @@ from training.card import OPEN_SCIENCE
 from training.evaluation.figures import IN_GROUPS, RANKING
 from training.fusion.choose import COVERAGE
 from training.fusion.controls import CONTROLS, PLAIN
-from training.fusion.figures import GROUP_REPEATS, PARTS, REPEATS
+from training.fusion.figures import GAINED, GROUP_REPEATS, PARTS, REPEATS
 from training.fusion.fit import Fitted
 from training.fusion.folds import FOLDS
 
@@ -119,7 +119,7 @@ def _figures(fitted: Fitted, figures: dict[str, Any]) -> str:
             _line(f"control: {c}", [_brief(row["controls"].get(c)) for row in rows.values()])
             for c in (*CONTROLS, PLAIN)
         ),
-        *(_line(f"{m} above {PLAIN}", [_gained(row, m) for row in rows.values()]) for m in _SEEDED),
+        *(_line(f"{m} above {PLAIN}", [_gained(row, m) for row in rows.values()]) for m in (*GAINED, "utility")),
     ]
     table = "\n".join(lines)
     return f"""## Figures

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from training.datasets.table import Table
 from training.evaluation.figures import subgroups
-from training.evaluation.metrics import auprc, auroc, bootstrap, paired_differences, shares, summary
+from training.evaluation.metrics import auprc, auroc, bootstrap, min_se_ppv, paired_differences, shares, summary
 from training.evaluation.scored import Scores, common_groups
 from training.fusion import calibrate
 from training.fusion.choose import FULL, Gains, Judged, Tables
@@ -22,6 +22,8 @@ GROUP_REPEATS = 50
 """Those for a subgroup's."""
 PARTS = ("network", "trees")
 RANKING = {"auroc": auroc, "auprc": auprc}
+GAINED = {**RANKING, "min_se_ppv": min_se_ppv}
+"""What the model is compared with the plain one by; utility besides."""
 Floats = NDArray[np.floating[Any]]
 
 
@@ -134,7 +136,7 @@ class Rows:
         row: dict[str, Any] = self.plain(score, None)
         if name != PLAIN:
             return row
-        gained = paired_differences(RANKING, self._label, logit, score, self._patient, repeats=REPEATS)
+        gained = paired_differences(GAINED, self._label, logit, score, self._patient, repeats=REPEATS)
         for metric, (difference, ends) in gained.items():
             row[f"{metric}_gained"], row[f"{metric}_gained_ci"] = difference, ends
         if self._gain is not None:

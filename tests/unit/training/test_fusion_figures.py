@@ -10,7 +10,7 @@ from services.domain.features.static import STATIC
 from tests.unit.training.support_fusion import table
 from training.datasets.table import Table
 from training.evaluation.command import plain
-from training.evaluation.metrics import auroc
+from training.evaluation.metrics import auprc, auroc, min_se_ppv
 from training.evaluation.utility import gains, utility
 from training.fusion import calibrate
 from training.fusion.choose import Judged
@@ -56,8 +56,11 @@ def test_the_model_is_compared_with_plain_boosting_on_the_same_patients() -> Non
     noise = np.random.default_rng(5).normal(size=len(score))
     one = Rows(stays, SEPSIS, np.arange(len(stays)), gain)
     row = one.control(PLAIN, noise, score, score > 0.8)
-    assert row["auroc_gained"] == pytest.approx(auroc(stays.labels[SEPSIS], score) - row["auroc"])
-    assert row["auroc_gained_ci"][0] > 0
+    label = stays.labels[SEPSIS]
+    for metric in (auroc, auprc, min_se_ppv):
+        gained = row[f"{metric.__name__}_gained"]
+        assert gained == pytest.approx(metric(label, score) - metric(label, noise))
+        assert row[f"{metric.__name__}_gained_ci"][0] > 0
     nothing = one.control(PLAIN, score, score, score > 0.8)
     assert (nothing["auroc_gained"], nothing["auroc_gained_ci"]) == (0, [0, 0])
     assert "auroc_gained" not in one.control("time only", noise, score, score > 0.8)
