@@ -29,6 +29,7 @@ class Table:
     patients: list[str]
     groups: list[str]
     subgroups: dict[str, list[str]] = field(default_factory=dict)  # what figures are told apart by, by stay; no input
+    content: str = ""  # names what the inputs hold, so that what was made of others is known; "" of a table in memory
 
     def __len__(self) -> int:
         return len(self.hours)
@@ -58,7 +59,7 @@ def load_or_build(source: str, read: Callable[[Path], Iterable[Stay]], path: Pat
 
 
 def load(folder: Path) -> Table | None:
-    """A table that `build` has finished, memory mapped; None if there is none."""
+    """A table that was brought to its `finish`, memory mapped; None if there is none."""
     if not (folder / "done.json").exists():
         return None
     about = json.loads((folder / "done.json").read_text())
@@ -70,7 +71,20 @@ def load(folder: Path) -> Table | None:
         patients=about["patients"],
         groups=about["groups"],
         subgroups=about.get("subgroups", {}),
+        content=about["content"],
     )
+
+
+def finish(folder: Path, about: dict[str, Any]) -> Table:
+    """The table of the arrays in the folder, and of what is told `about` them: from now on `load` finds it."""
+    content = hashlib.sha256()
+    for name in about["inputs"]:
+        with (folder / f"input-{name}.npy").open("rb") as file:
+            content.update(hashlib.file_digest(file, "sha256").digest())
+    (folder / "done.json").write_text(json.dumps({**about, "content": content.hexdigest()[:16]}))
+    table = load(folder)
+    assert table is not None
+    return table
 
 
 def build(stays: Iterable[Stay], folder: Path, title: str, names: tuple[str, ...] = DENSE) -> Table:
@@ -100,11 +114,7 @@ def build(stays: Iterable[Stay], folder: Path, title: str, names: tuple[str, ...
         np.save(folder / f"label-{outcome}.npy", np.concatenate(parts))
     np.save(folder / "hours.npy", np.array(hours, np.float32))
     np.save(folder / "stay.npy", np.array(numbers, np.int32))
-    about = {"inputs": list(names), "labels": list(labels), "patients": patients, "groups": groups}
-    (folder / "done.json").write_text(json.dumps(about))
-    table = load(folder)
-    assert table is not None
-    return table
+    return finish(folder, {"inputs": list(names), "labels": list(labels), "patients": patients, "groups": groups})
 
 
 def _with_header(folder: Path, name: str, rows: int) -> None:
@@ -127,4 +137,5 @@ def merge(tables: Sequence[Table], names: Sequence[str], outcome: str) -> Table:
         stay=np.concatenate([t.stay + np.int32(first) for t, first in zip(tables, ends[:-1], strict=True)]),
         patients=[p for t in tables for p in t.patients],
         groups=[g for t in tables for g in t.groups],
+        content=" ".join(t.content for t in tables),
     )

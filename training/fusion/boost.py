@@ -117,7 +117,7 @@ class Field:
     ) -> None:
         self._lesson, self._settings, self._seed, self._title = lesson, settings, seed, title
         self.columns = settings.reads(lesson.columns)
-        taught = [digest_of(lesson.label), digest_of(lesson.course)]
+        taught = [lesson.table.content, digest_of(lesson.label), digest_of(lesson.course)]
         weight = float(lesson.weight.sum())
         mark = mark_of(settings, seed, self.columns.tolist(), len(lesson.rows), weight, taught)
         self._files = None if home is None else home / f"{title.replace(' ', '-')}-{mark}"

@@ -66,7 +66,7 @@ def plain(lesson: Lesson, title: str, keep: float = 1.0, home: Path | None = Non
     """Out-of-fold log-odds of PLAIN; with `home` kept there."""
     columns = np.intersect1d(lesson.columns, PLAIN_COLUMNS)
     weight, label = float(lesson.weight.sum()), digest_of(lesson.label)
-    mark = mark_of(columns.tolist(), keep, len(lesson.rows), weight, label)
+    mark = mark_of(columns.tolist(), keep, len(lesson.rows), weight, lesson.table.content, label)
     file = None if home is None else home / f"control-{PLAIN}-{title}-{mark}.npy".replace(" ", "-")
     return kept(file, lambda: _plain(lesson, columns, title, keep))
 

@@ -4,7 +4,6 @@ The notes' vectors are cross-fitted: those of a hospital's stays come from an en
 of that hospital, as will be so for every patient it meets when it serves.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import training.eicu
 import training.notes
 from services.domain.features import ARRAYS, model_inputs
 from training.datasets.stays import course_of
-from training.datasets.table import DENSE, Table, cache_name, load
+from training.datasets.table import DENSE, Table, cache_name, finish, load
 from training.eicu.dataset import AS_OF_MS, Stay, load_stays
 from training.eicu.targets import read_targets
 from training.notes.model import fit_semantics
@@ -55,10 +54,7 @@ def _build(path: Path, folder: Path) -> Table:
         "groups": [f"eicu-{stay.hospital}" for stay in stays],
         "subgroups": {"ethnicity": [stay.ethnicity for stay in stays]},
     }
-    (folder / "done.json").write_text(json.dumps(about))
-    table = load(folder)
-    assert table is not None
-    return table
+    return finish(folder, about)
 
 
 def _note_vectors(path: Path, stays: Sequence[Stay]) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.datasets.table import Table
-from training.evaluation.figures import subgroups
+from training.evaluation.figures import RANKING, subgroups
 from training.evaluation.metrics import auprc, auroc, bootstrap, min_se_ppv, paired_differences, shares, summary
 from training.evaluation.scored import Scores, common_groups
 from training.fusion import calibrate
@@ -21,7 +21,6 @@ REPEATS = 200
 GROUP_REPEATS = 50
 """Those for a subgroup's."""
 PARTS = ("network", "trees")
-RANKING = {"auroc": auroc, "auprc": auprc}
 GAINED = {**RANKING, "min_se_ppv": min_se_ppv}
 """What the model is compared with the plain one by; utility besides."""
 Floats = NDArray[np.floating[Any]]

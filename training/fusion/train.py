@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from services.domain.features import ARRAYS
-from training.fusion import data, network
 from training.fusion.data import Minibatch, Source, batches, tensors, without_some
 from training.fusion.kept import digest_of, mark_of
 from training.fusion.network import KNOTS, RAMPED, FusionNet, Sizes
@@ -23,7 +22,7 @@ from training.progress import bar
 
 ORDER = tuple(n for n in ARRAYS)
 Score = Callable[[FusionNet], float]
-CODE = (__file__, data.__file__, network.__file__)
+CODE = tuple(Path(__file__).with_name(name) for name in ("train.py", "data.py", "network.py"))
 """What the weights depend on besides settings and data."""
 
 
@@ -109,12 +108,13 @@ def train(
     rank, size = world()
     if size > 1 and not dist.is_initialized():
         dist.init_process_group("gloo")
+    mark = _mark(settings, sources)
     saved = torch.load(checkpoint, weights_only=False) if checkpoint is not None and checkpoint.exists() else None
     torch.manual_seed(settings.seed)
     net = FusionNet(settings.sizes, sources[0].outcomes)
     optimiser = torch.optim.AdamW(net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     state: dict[str, Any] = {"epoch": 0, "best": -np.inf, "best_epoch": 0, "history": []}
-    if saved is not None and saved["settings"] == _mark(settings, sources):
+    if saved is not None and saved["settings"] == mark:
         net.load_state_dict(saved["net"])  # its constants too
         optimiser.load_state_dict(saved["optimiser"])
         state, best = saved["state"], saved["best"]
@@ -133,7 +133,7 @@ def train(
                 state["best"], state["best_epoch"] = value, state["epoch"]
                 best = copy.deepcopy(net.state_dict())
             if checkpoint is not None and rank == 0:
-                _save(checkpoint, net, optimiser, state, best, _mark(settings, sources))
+                _save(checkpoint, net, optimiser, state, best, mark)
             shown.update(task, advance=1, note=f"validation {value:.4f}, best {state['best']:.4f}")
     net.load_state_dict(best)
     return _evaluated(net), state
@@ -141,8 +141,8 @@ def train(
 
 def _mark(settings: Settings, sources: Sequence[Source]) -> dict[str, Any]:
     """What a checkpoint must have been made with to be gone on from."""
-    rows = [(len(s.table), digest_of(s.rows), s.repeat, digest_of(s.labels(s.rows))) for s in sources]
-    return {**asdict(settings), "data": rows, "code": mark_of(*(Path(file).read_text() for file in CODE))}
+    data = [(len(s.table), s.table.content, digest_of(s.rows), s.repeat, digest_of(s.labels(s.rows))) for s in sources]
+    return {**asdict(settings), "data": data, "code": mark_of(*(file.read_text() for file in CODE))}
 
 
 def _evaluated(net: FusionNet) -> FusionNet:

@@ -160,6 +160,14 @@ def test_trees_grown_on_other_labels_are_not_taken_up(tmp_path: Path) -> None:
     assert np.array_equal(Field(lesson(made), SMALL, home=tmp_path).cross_fit(), one)
 
 
+def test_trees_grown_on_other_inputs_are_not_taken_up(tmp_path: Path) -> None:
+    made, shifted = table(ROWS), table(ROWS, seed=3)
+    other = replace(made, inputs=shifted.inputs, content="of another encoder")
+    for one in (made, other):
+        found = Field(lesson(one), SMALL, home=tmp_path).cross_fit()
+        assert np.array_equal(found, Field(lesson(one), SMALL).cross_fit())
+
+
 def test_a_control_fitted_to_other_labels_is_not_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(controls, "_plain", lambda lesson, *_: lesson.label)  # the boosting itself takes minutes
     made = table(ROWS)

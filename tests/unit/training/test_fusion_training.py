@@ -79,6 +79,13 @@ def test_a_run_on_other_labels_begins_anew(tmp_path: Path) -> None:
     assert np.array_equal(logits(net, other, other.rows), logits(anew, other, other.rows))
 
 
+def test_a_run_on_other_inputs_begins_anew(tmp_path: Path) -> None:
+    made, file = source(), tmp_path / "run.pt"
+    _, first = train([made], rising, PLAIN, file)
+    other = replace(made, table=replace(made.table, content="of another encoder"))
+    assert train([other], rising, PLAIN, file)[1]["history"] != first["history"]
+
+
 def test_a_run_by_other_code_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, file = source(), tmp_path / "run.pt"
     _, first = train([made], rising, PLAIN, file)
@@ -86,7 +93,7 @@ def test_a_run_by_other_code_begins_anew(tmp_path: Path, monkeypatch: pytest.Mon
     assert again["history"] == first["history"]
     code = tmp_path / "network.py"
     code.write_text("another network")
-    monkeypatch.setattr("training.fusion.train.CODE", (str(code),))
+    monkeypatch.setattr("training.fusion.train.CODE", (code,))
     _, anew = train([made], rising, PLAIN, file)
     assert anew["history"] != first["history"]
 
